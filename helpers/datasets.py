@@ -154,12 +154,13 @@ def code_roots() -> tuple[Path, ...]:
 
 
 def _source_files(roots: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """(root, file) in a fixed order; a root inside another root (site-packages in lib) is walked once."""
+    """(root, file) in a fixed order; a root inside another root is walked once, other people's packages never."""
     roots = [Path(root) for root in roots]
     for root in roots:
         inner = [other for other in roots if other != root and root in other.parents]
         for path in sorted(root.rglob("*.py")):
-            if not any(other in path.parents for other in inner):
+            foreign = {"site-packages", "dist-packages"} & set(path.relative_to(root).parts)
+            if not foreign and not any(other in path.parents for other in inner):
                 yield root, path
 
 
