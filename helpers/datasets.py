@@ -39,9 +39,7 @@ def package_file(package: str, relative: str) -> Path:
         path = Path(folder) / relative
         if path.is_file():
             return path
-    raise FileNotFoundError(
-        f"{package}/{relative} is not installed: run `make lab` again, or `pip install {package}`"
-    )
+    raise FileNotFoundError(f"{package}/{relative} is not installed: run `make lab` again, or `pip install {package}`")
 
 
 def flights(rows: int | None = None, *, seed: int = 0) -> pd.DataFrame:
@@ -178,9 +176,7 @@ def _functions_of(source: str) -> Iterator[tuple[str, str]]:
     yield from walk(ast.parse(source).body, "")
 
 
-def python_functions(
-    limit: int | None = None, *, roots: Iterable[Path] | None = None
-) -> Iterator[tuple[str, str]]:
+def python_functions(limit: int | None = None, *, roots: Iterable[Path] | None = None) -> Iterator[tuple[str, str]]:
     """Stream the Python functions on this disk as (name, source): a real code corpus with real near-duplicates.
 
     Args:
