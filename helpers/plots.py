@@ -1,4 +1,4 @@
-"""One look for all pictures: titles that say the finding, axes with units, colours that survive colour-blindness and grey.
+"""One look for all pictures: titles that say the finding, axes with units, colours safe for colour-blindness and grey.
 
 What this does not do: choose the picture. Each function returns its axes, so that a notebook can add to them.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def house_style() -> Iterator[None]:
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(cast("Any", STYLE))
         mpl.rcParams["axes.prop_cycle"] = cycler(color=COLOURS)
         yield
 
