@@ -1,0 +1,1 @@
+"""Build and check the notebooks; nothing that a learner imports."""
