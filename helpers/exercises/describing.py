@@ -1,0 +1,87 @@
+"""Short, safe descriptions of any object, for the messages of the checks."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+import numpy as np
+
+LIMIT = 90  # characters of one description: a line of a card
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdeque = self.maxarray = 6
+        self.maxdict = 5
+        self.maxstring = self.maxother = self.maxlong = 60
+        self.fillvalue = "…"
+
+    def repr1(self, x: Any, level: int) -> str:
+        if isinstance(x, np.ndarray):
+            return _array(x)
+        if isinstance(x, np.generic):  # "0.5" says as much as "np.float64(0.5)"
+            x = x.item()
+        if isinstance(x, float):
+            return f"{x:.6g}"
+        module = type(x).__module__.split(".")[0]
+        if module in ("torch", "pandas", "scipy") and hasattr(x, "shape"):
+            return _shaped(x, module)
+        return super().repr1(x, level)
+
+
+def describe(value: Any, limit: int = LIMIT) -> str:
+    """One line of at most `limit` characters about any object, also when its own repr is huge or raises."""
+    try:
+        text = _Short().repr(value)
+    except Exception:  # a learner's class may do anything in __repr__ or __len__
+        text = f"{type(value).__name__} object (its repr fails)"
+    return shorten(text, limit)
+
+
+def shorten(text: str, limit: int = LIMIT) -> str:
+    """The text on one line, cut in the middle when longer than `limit` characters."""
+    # cut before splitting as well: a repr may be a billion characters long
+    if len(text) > 4 * limit:
+        text = text[: 2 * limit] + "…" + text[-2 * limit :]
+    text = " ".join(text.split())
+    if len(text) <= limit:
+        return text
+    tail = limit // 4
+    return text[: limit - tail - 1] + "…" + text[-tail:]
+
+
+def number_pair(got: Any, want: Any) -> tuple[str, str]:
+    """Two numbers as text, with as many digits as it takes to see the difference."""
+    first, second = str(got), str(want)
+    for digits in (4, 6, 9, 12, 17):
+        try:
+            first, second = f"{got:.{digits}g}", f"{want:.{digits}g}"
+        except (TypeError, ValueError):
+            return describe(got), describe(want)
+        if isinstance(got, int) and isinstance(want, int):
+            return str(got), str(want)
+        if first != second:
+            break
+    return first, second
+
+
+def _array(x: np.ndarray[Any, Any]) -> str:
+    head = f"{x.dtype} array {x.shape}"
+    if x.size == 0 or x.dtype.kind == "V":
+        return head
+    with np.printoptions(precision=4, threshold=8, edgeitems=2, linewidth=10_000, legacy=False):
+        flat = x.ravel()
+        shown = flat if x.size <= 8 else np.concatenate([flat[:3], flat[-2:]])
+        items = [describe(item, 24) for item in shown.tolist()]
+    if x.size > 8:
+        items.insert(3, "…")
+    return f"{head}: {' '.join(items)}"
+
+
+def _shaped(x: Any, module: str) -> str:
+    dtype = f"{x.dtype} " if hasattr(x, "dtype") else ""
+    name = type(x).__name__ if module != "torch" else "tensor"
+    return f"{dtype}{name} {tuple(x.shape)}"
