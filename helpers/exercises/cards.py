@@ -39,7 +39,9 @@ class Card:
 
     def text(self) -> str:
         lines = [f"{SIGNS[self.mood]} {self.headline}"]
-        lines += [f"  {label:<9} {value}" for label, value in self.rows]
+        width = max((9, *(len(label) for label, _ in self.rows)))
+        for label, value in self.rows:
+            lines.append(f"  {label:<{width}} " + value.replace("\n", "\n" + " " * (width + 3)))
         lines += [self.body_text] if self.body_text else []
         lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)

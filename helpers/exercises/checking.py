@@ -42,19 +42,19 @@ def check(exercise: str, *answers: Any, seed: int | None = None) -> Result:
     """
     found = find(exercise)
     _fitting(found, answers)
-    seed = _seed(seed)
+    number = _seed(seed)
     try:
-        judge(found, answers, seed)
+        judge(found, answers, number)
     except NotAttempted as missing:
         return Result(exercise, NOT_ATTEMPTED, _open_card(found, str(missing)))
     except CheckFailed as failure:
-        failure.notes = _recorded(exercise, "attempt", f"{failure.property} (seed {seed})")
-        failure.repeat = found.call[:-1] + f", seed={seed})"
+        failure.notes = recorded(exercise, "attempt", f"{failure.property} (seed {number})")
+        failure.repeat = found.call[:-1] + f", seed={number})"
         if cards.in_ipython():
             cards.show(failure.card)
             failure.displayed = True
         raise failure from failure.__cause__  # no "during handling of": the cause is the learner's own, or none
-    notes = _recorded(exercise, "pass", f"seed {seed}")
+    notes = recorded(exercise, "pass", f"seed {number}")
     _passed_here.add(exercise)
     return Result(exercise, PASSED, _passed_card(found, notes))
 
@@ -121,7 +121,7 @@ def _seed(seed: int | None) -> int:
     return int(seed)
 
 
-def _recorded(exercise: str, event: str, detail: str) -> tuple[str, ...]:
+def recorded(exercise: str, event: str, detail: str) -> tuple[str, ...]:
     """Record an event; a log that cannot be written costs one quiet line on the card, not the check."""
     try:
         log.record(exercise, event, detail)
