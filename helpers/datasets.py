@@ -24,6 +24,7 @@ __all__ = [
     "dirty_breast_cancer",
     "flights",
     "python_functions",
+    "vendored_roots",
 ]
 
 LATE_MINUTES = 15  # the US Department of Transportation counts a flight as late from 15 minutes on
@@ -149,6 +150,17 @@ def code_roots() -> tuple[Path, ...]:
     """The folders of the code corpus on this machine: the standard library, then site-packages."""
     paths = sysconfig.get_paths()
     return tuple(dict.fromkeys(Path(paths[key]) for key in ("stdlib", "purelib", "platlib")))
+
+
+def vendored_roots() -> tuple[Path, ...]:
+    """A corner of the disk in which copies are known to live: the `_vendor` folders of pip and setuptools, and
+    the same packages where they are installed on their own. Empty when neither tool is installed."""
+    packages = code_roots()[1:]
+    vendors = [
+        path for root in packages for tool in ("pip", "setuptools") if (path := root / tool / "_vendor").is_dir()
+    ]
+    names = sorted({path.name for vendor in vendors for path in vendor.iterdir() if (path / "__init__.py").is_file()})
+    return (*vendors, *(path for root in packages for name in names if (path := root / name).is_dir()))
 
 
 def _source_files(roots: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
