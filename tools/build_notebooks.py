@@ -221,7 +221,7 @@ def failed_line(traceback: str) -> str:
 
 
 _UNFIT = (
-    ("a warning", re.compile(r"\b\w*Warning: .*")),
+    ("a warning", re.compile(r"\b[A-Z]\w+Warning: .*")),
     ("a path in the temporary folder", re.compile(r"(?<![\w.])/(?:tmp|var/folders)/\S*")),
     ("a path in somebody's home", re.compile(r"(?<![\w./])/(?:home|Users)/\w+\S*|(?<![\w./])/root/\S*")),
     ("a memory address", re.compile(r"\bat 0x[0-9a-fA-F]{6,}")),
@@ -232,7 +232,8 @@ _UNFIT = (
 def unfit(notebook: NotebookNode, root: Path) -> list[str]:
     """What in the outputs would be different, or wrong, on another machine; one line each."""
     here = {str(root), str(Path.home()), sys.prefix, sys.base_prefix, tempfile.gettempdir()} - {"/", "/usr", ""}
-    paths = re.compile("|".join(re.escape(p) + r"\b\S*" for p in sorted(here, key=len, reverse=True)))
+    either = "|".join(re.escape(p) for p in sorted(here, key=len, reverse=True))
+    paths = re.compile(rf"(?<![\w./])(?:{either})(?![\w-])\S*")
     rules = (*_UNFIT, ("a path of this machine", paths))
     found = []
     for cell in code_cells(notebook):
