@@ -6,6 +6,7 @@ What this does not do: redistribute anything. The code corpus is read in place, 
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import sysconfig
 import warnings
@@ -20,6 +21,7 @@ __all__ = [
     "DirtyTable",
     "breast_cancer",
     "code_roots",
+    "declared_licences",
     "digits",
     "dirty_breast_cancer",
     "flights",
@@ -150,6 +152,24 @@ def code_roots() -> tuple[Path, ...]:
     """The folders of the code corpus on this machine: the standard library, then site-packages."""
     paths = sysconfig.get_paths()
     return tuple(dict.fromkeys(Path(paths[key]) for key in ("stdlib", "purelib", "platlib")))
+
+
+def declared_licences() -> pd.Series:
+    """Licence of every installed package as the package itself declares it, indexed by name; `not declared` else.
+
+    Read from the metadata field License-Expression (PEP 639), the trove classifiers, or a short License field.
+    What this does not say: whether the declaration is right, or what the files inside the package are under.
+    """
+    declared = {}
+    for distribution in importlib.metadata.distributions():
+        about = distribution.metadata
+        classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
+        free_text = "".join(about.get_all("License") or []).strip()
+        one_line = free_text if 0 < len(free_text) <= 40 and "\n" not in free_text else ""
+        expression = "".join(about.get_all("License-Expression") or [])
+        choices = (expression, " and ".join(sorted(classifiers)), one_line)
+        declared[about["Name"]] = next(filter(None, choices), "not declared")
+    return pd.Series(declared, name="licence", dtype=object).sort_index()
 
 
 def vendored_roots() -> tuple[Path, ...]:
