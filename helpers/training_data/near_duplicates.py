@@ -440,15 +440,27 @@ def near_duplicates(
     check_documents(documents)
     _check_options(threshold, num_hashes, shingle, keep)
     permutations = random_permutations(num_hashes, threshold, seed)
+    if client is not None:
+        from helpers.training_data.near_duplicates_cluster import near_duplicates_on_cluster
+
+        return near_duplicates_on_cluster(
+            documents,
+            client,
+            threshold=threshold,
+            shingle=shingle,
+            permutations=permutations,
+            keep=keep,
+            progress=progress,
+        )
     seen: set[bytes] = set()
     bar = tqdm(documents, desc="sketching", unit=" documents", disable=not progress)
     sketches = [sketch(chunk, shingle, permutations, seen) for chunk in in_chunks(bar)]
-    merged = _merge(sketches, permutations.bands)
+    merged = merge_sketches(sketches, permutations.bands)
     del sketches
     candidates = candidate_pairs(merged.keys)
-    similarity = _verify(merged.sets, candidates, progress)
+    similarity = compare(merged.sets, merged.sets, candidates, progress)
     good = similarity >= threshold
-    return _assemble(merged, candidates[good], similarity[good], len(candidates), permutations, keep)
+    return assemble(merged, candidates[good], similarity[good], len(candidates), permutations, keep)
 
 
 def _check_options(threshold: float, num_hashes: int, shingle: int, keep: str) -> None:
@@ -466,7 +478,7 @@ def _check_options(threshold: float, num_hashes: int, shingle: int, keep: str) -
         raise ValueError(f"keep is {keep!r}; it must be 'first' or 'longest'")
 
 
-def _merge(sketches: Sequence[Sketch], bands: int) -> Sketch:
+def merge_sketches(sketches: Sequence[Sketch], bands: int) -> Sketch:
     """One sketch of all documents."""
     counts = [len(part.fingerprints) for part in sketches]
     before = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -484,17 +496,17 @@ def _merge(sketches: Sequence[Sketch], bands: int) -> Sketch:
     )
 
 
-def _verify(sets: Sets, candidates: Ints, progress: bool) -> NDArray[np.float64]:
-    """Exact similarity of every candidate pair."""
-    similarity = np.empty(len(candidates))
-    blocks = range(0, len(candidates), VERIFY_AT_ONCE)
+def compare(one: Sets, other: Sets, rows: Ints, progress: bool = False) -> NDArray[np.float64]:
+    """Exact Jaccard similarity of set `rows[i, 0]` of `one` and set `rows[i, 1]` of `other`: (rows,) float64."""
+    similarity = np.empty(len(rows))
+    blocks = range(0, len(rows), VERIFY_AT_ONCE)
     for start in tqdm(blocks, desc="verifying", unit=" blocks", disable=not progress):
-        part = slice(start, start + VERIFY_AT_ONCE)
-        similarity[part] = exact_jaccard(*(sets.take(side) for side in candidates[part].T))
+        part = rows[start : start + VERIFY_AT_ONCE]
+        similarity[start : start + VERIFY_AT_ONCE] = exact_jaccard(one.take(part[:, 0]), other.take(part[:, 1]))
     return similarity
 
 
-def _assemble(
+def assemble(
     merged: Sketch, pairs: Ints, similarity: NDArray[np.float64], n_candidates: int, how: Permutations, keep: str
 ) -> NearDuplicates:
     """Copies and verified pairs (of distinct sets) to pairs and clusters of documents."""
