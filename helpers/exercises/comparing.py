@@ -126,17 +126,22 @@ def _numbers(want: Any) -> Array | None:
 
 def _array_difference(got: Any, want: Array, tolerance: Tolerance | None, place: str) -> Difference | None:
     array = None if isinstance(got, dict | set | frozenset | str) or got is None else as_array(got)
+    wanted = describe(want[()])  # a single number is shown as one
     if array is None or (array.dtype.kind == "O" and want.dtype.kind != "O"):
-        return Difference(place, _typed(got, want), describe(want))
+        return Difference(place, _typed(got, want), wanted)
     if array.shape != want.shape:
-        return Difference(place, f"shape {array.shape}: {describe(got)}", f"shape {want.shape}: {describe(want)}")
+        return Difference(place, f"{_shape(array)}: {describe(got)}", f"{_shape(want)}: {wanted}")
     numeric = "iufc"
     if array.dtype.kind != want.dtype.kind and not (array.dtype.kind in numeric and want.dtype.kind in numeric):
-        return Difference(place, f"{array.dtype} values: {describe(got)}", f"{want.dtype} values: {describe(want)}")
+        return Difference(place, f"{array.dtype} values: {describe(got)}", f"{want.dtype} values: {wanted}")
     differs = ~_close(array, want, tolerance)
     if not differs.any():
         return None
     return _first_element(array, want, differs, place)
+
+
+def _shape(array: Array) -> str:
+    return f"shape {array.shape}" if array.ndim else "one value"
 
 
 def _close(got: Array, want: Array, tolerance: Tolerance | None) -> Array:

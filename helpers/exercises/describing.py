@@ -55,27 +55,24 @@ def shorten(text: str, limit: int = LIMIT) -> str:
 
 def number_pair(got: Any, want: Any) -> tuple[str, str]:
     """Two numbers as text, with as many digits as it takes to see the difference."""
-    first, second = str(got), str(want)
-    for digits in (4, 6, 9, 12, 17):
-        try:
+    if isinstance(got, int) and isinstance(want, int):
+        return describe(got), describe(want)
+    try:
+        for digits in (4, 6, 9, 12):
             first, second = f"{got:.{digits}g}", f"{want:.{digits}g}"
-        except (TypeError, ValueError):
-            return describe(got), describe(want)
-        if isinstance(got, int) and isinstance(want, int):
-            return str(got), str(want)
-        if first != second:
-            break
-    return first, second
+            if first != second:
+                return first, second
+    except OverflowError:  # an int beyond every float
+        return describe(got), describe(want)
+    return str(got), str(want)
 
 
 def _array(x: np.ndarray[Any, Any]) -> str:
     head = f"{x.dtype} array {x.shape}"
     if x.size == 0 or x.dtype.kind == "V":
         return head
-    with np.printoptions(precision=4, threshold=8, edgeitems=2, linewidth=10_000, legacy=False):
-        flat = x.ravel()
-        shown = flat if x.size <= 8 else np.concatenate([flat[:3], flat[-2:]])
-        items = [describe(item, 24) for item in shown.tolist()]
+    shown = x.ravel() if x.size <= 8 else np.concatenate([x.flat[:3], x.flat[-2:]])  # no copy of a huge array
+    items = [describe(item, 24) for item in shown.tolist()]
     if x.size > 8:
         items.insert(3, "…")
     return f"{head}: {' '.join(items)}"

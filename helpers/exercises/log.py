@@ -100,7 +100,7 @@ def _write(log: int, line: bytes) -> None:
 def _event(line: bytes) -> Event | None:
     try:
         fields = json.loads(line)
-    except ValueError:  # bad JSON and bad UTF-8 alike
+    except (ValueError, RecursionError):  # bad JSON, bad UTF-8, a thousand brackets
         return None
     if not isinstance(fields, dict):
         return None

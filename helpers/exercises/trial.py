@@ -25,7 +25,9 @@ from helpers.exercises.comparing import Tolerance, difference, plain, same
 from helpers.exercises.describing import describe, shorten
 
 NO_RETURN = "the function ends without `return`"
-IDLE_OPCODES = {"RESUME", "NOP", "CACHE", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "COPY_FREE_VARS", "MAKE_CELL"}
+# what `pass`, a docstring, `...` and `raise NotImplementedError("…")` are compiled to by Python 3.11 to 3.13
+IDLE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "COPY_FREE_VARS", "MAKE_CELL"}
+RAISING = {"LOAD_GLOBAL", "PUSH_NULL", "PRECALL", "CALL", "RAISE_VARARGS"}
 
 
 class NotAttempted(Exception):
@@ -103,7 +105,6 @@ class Trial:
 
         Raises NotAttempted for a stub, CheckFailed when the answer raises or changes an argument in place.
         """
-        __tracebackhide__ = True
         self._must_be_written(answer)
         self.input = _describe_call(answer, args, kwargs)
         given_args, given_kwargs = _copied((args, kwargs))
@@ -306,7 +307,7 @@ KINDS = {"f": "a float dtype", "i": "an integer dtype", "u": "an unsigned dtype"
 
 
 def is_stub(answer: Any) -> bool:
-    """True for `...`, for a function whose body is empty, and for a class without anything of its own."""
+    """True for `...`, a function with nothing but a docstring or `raise NotImplementedError`, and an empty class."""
     if answer is ...:
         return True
     if inspect.isclass(answer):
@@ -314,11 +315,13 @@ def is_stub(answer: Any) -> bool:
     function = _function(answer)
     if function is None:
         return False
-    steps = [step for step in dis.get_instructions(function.__code__) if step.opname != "CACHE"]
-    if any(step.opname not in IDLE_OPCODES for step in steps):
-        return False
+    steps = list(dis.get_instructions(function.__code__))
+    used = {step.opname for step in steps}
+    if "RAISE_VARARGS" in used:
+        names = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
+        return used <= IDLE | RAISING and names == {"NotImplementedError"}
     constants = [step.argval for step in steps if step.opname in ("LOAD_CONST", "RETURN_CONST")]
-    return all(constant is None or constant is ... for constant in constants)
+    return used <= IDLE and all(constant is None or constant is ... for constant in constants)
 
 
 def _not_a_stub(answer: Any, error: Exception) -> None:
