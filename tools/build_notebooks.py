@@ -223,7 +223,7 @@ def failed_line(traceback: str) -> str:
 _UNFIT = (
     ("a warning", re.compile(r"\b[A-Z]\w+Warning: .*")),
     ("a path in the temporary folder", re.compile(r"(?<![\w.])/(?:tmp|var/folders)/\S*")),
-    ("a path in somebody's home", re.compile(r"(?<![\w./])/(?:home|Users)/\w+\S*|(?<![\w./])/root/\S*")),
+    ("a path in somebody's home", re.compile(r"(?<![\w./])/(?:root|(?:home|Users)/\w+)/\S*")),
     ("a memory address", re.compile(r"\bat 0x[0-9a-fA-F]{6,}")),
     ("a timing", re.compile(r"Wall time:.*|CPU times:.*|\d+(?:\.\d+)?(?:it/s|s/it)\b.*")),
 )
