@@ -58,22 +58,25 @@ def house_style() -> Iterator[None]:
 
 
 def panels(titles: Sequence[str], *, width: float = 4.6, height: float = 3.2) -> list[Axes]:
-    """One row of empty axes, each with its title (the finding). Draw on them, then end the cell."""
+    """One row of empty axes, each with its title (the finding), which may be empty. Draw on them, then end the cell."""
     if not titles:
         raise ValueError("titles must name at least one panel, got none")
     import matplotlib.pyplot as plt
 
     with house_style():
-        _, axes = plt.subplots(1, len(titles), figsize=(width * len(titles), height), squeeze=False)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
+        figure, axes = plt.subplots(1, len(titles), figsize=(width * len(titles), height), squeeze=False)
+        if len(titles) == 1:  # from the edge of the picture: a long title has room beside long labels
+            figure.suptitle(titles[0], x=0.01, ha="left", fontsize=STYLE["axes.titlesize"], fontweight="bold")
+        else:
+            for axis, title in zip(axes[0], titles, strict=True):
+                axis.set_title(title)
     return list(axes[0])
 
 
 def bars(
     values: Mapping[str, float],
     *,
-    title: str,
+    title: str = "",
     xlabel: str,
     highlight: Sequence[str] = (),
     errors: Mapping[str, float] | None = None,
@@ -85,6 +88,7 @@ def bars(
 
     Args:
         values: name → value, in the order of the picture.
+        title: the finding; leave it out with `ax`, which has one from `panels`.
         highlight: names drawn in the second colour and hatched (so that grey print shows them too).
         errors: half widths of the error bars, by name.
         reference: (value, text) of a dashed vertical line, for example chance.
@@ -92,7 +96,6 @@ def bars(
     if not values:
         raise ValueError("values must hold at least one bar, got none")
     axis = ax or panels([title], width=6.4, height=0.9 + 0.36 * len(values))[0]
-    axis.set_title(title)
     names = list(values)
     numbers = np.array([values[name] for name in names], dtype=float)
     spread = [errors.get(name, 0.0) for name in names] if errors else None
@@ -108,7 +111,8 @@ def bars(
     axis.set_xlim(right=top * 1.16 + (max(spread) if spread else 0.0))
     if reference:
         axis.axvline(reference[0], color="#333333", linestyle="--", linewidth=1)
-        axis.text(reference[0], -0.72, f" {reference[1]}", fontsize=8.5, color="#333333", va="center")
+        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axis.annotate(reference[1], (reference[0], 1), (0, 2), ha="center", fontsize=8.5, color="#333333", **place)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.set_xlabel(xlabel)
@@ -118,7 +122,7 @@ def bars(
 def lines(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
-    title: str,
+    title: str = "",
     xlabel: str,
     ylabel: str,
     log: str = "",
@@ -128,7 +132,6 @@ def lines(
     if not series:
         raise ValueError("series must hold at least one line, got none")
     axis = ax or panels([title], width=6.4, height=3.4)[0]
-    axis.set_title(title)
     for number, (name, (x, y)) in enumerate(series.items()):
         marker = MARKERS[number % len(MARKERS)] if len(x) <= 40 else None
         axis.plot(x, y, label=name, color=COLOURS[number % len(COLOURS)], marker=marker)
