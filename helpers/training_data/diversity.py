@@ -35,13 +35,13 @@ class Diversity:
     """What `diversity` measured.
 
     `n`: rows measured. `vendi`: effective number of different rows, between 1 and n. `distinct_n`: n → share of
-    different word n-grams (empty for vectors). `coverage`: share of the reference that is reached (NaN without one).
+    different word n-grams (empty for vectors). `coverage`: share of the reference that is reached (None without one).
     """
 
     n: int
     vendi: float
     distinct_n: dict[int, float]
-    coverage: float
+    coverage: float | None
 
     @property
     def vendi_share(self) -> float:
@@ -277,7 +277,7 @@ def diversity(
     """Vendi score, distinct-n and coverage of texts (as `text_vectors`) or of vectors (n, d).
 
     Args:
-        data: texts, or an (n, d) array. reference: of the same kind; None: coverage is NaN.
+        data: texts, or an (n, d) array. reference: of the same kind; None: no coverage.
         kernel, centre: of `vendi_score`. ngrams: of `distinct_n`. k: of `coverage`.
         sample: measure at most so many rows, drawn by `seed` (of the reference too); None: all.
     Raises:
@@ -287,7 +287,7 @@ def diversity(
         raise ValueError(f"sample is {sample}; it must be at least 2, or None for all rows")
     rng = np.random.default_rng(seed)
     rows, texts = _rows(data, "data", sample, rng)
-    reached = float("nan")
+    reached = None
     if reference is not None:
         whole, _ = _rows(reference, "reference", sample, rng)
         reached = coverage(whole, rows, k=k)

@@ -46,8 +46,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from dask.distributed import Client
 
-BUCKET_WINDOW = 64
-"""In a bucket with more members than this each one is compared with this many neighbours, not with all."""
+CROWD = 64
+"""In a bucket with more members than this not all pairs are compared: see `candidate_pairs`."""
+
+NEIGHBOURS = 8
+"""How many successors each member of a crowd is compared with."""
 
 VERIFY_AT_ONCE = 1 << 12
 """Candidate pairs whose shingles are looked at together."""
@@ -286,41 +289,44 @@ def band_keys(signatures: NDArray[np.uint32], permutations: Permutations) -> UIn
     return mix(np.einsum("brn,r->nb", used.astype(np.uint64), permutations.fold))
 
 
-def candidate_pairs(keys: UInts, window: int = BUCKET_WINDOW) -> Ints:
+def candidate_pairs(keys: UInts, crowd: int = CROWD, neighbours: int = NEIGHBOURS) -> Ints:
     """Pairs of sets that share a bucket in some band: (m, 2) int64, first < second, sorted, each once.
 
-    In a bucket of up to `window` + 1 members all pairs are candidates. In a larger one each member meets its
-    `window` successors and the bucket's first member, so that the work stays linear. Its members are ordered by
-    their keys in the next band: those that agree twice stand side by side, and every band has another order.
-    What is lost are direct pairs inside such crowds; their clusters hold together by the members between.
+    In a bucket of up to `crowd` members all pairs are candidates. In a larger one each member meets its next
+    `neighbours` members and the bucket's first, so that the work stays linear. Members are ordered by their keys in
+    the next band: those that agree twice stand side by side, and every band has another order. What is lost are
+    direct pairs inside crowds; their clusters hold together by the members between, but a member that only one
+    such pair ties to its cluster may be left out.
     """
     n, bands = keys.shape
     found = [np.empty(0, dtype=np.int64)]
     for band in range(bands):
-        first, second = _pairs_of_band(keys[:, band], keys[:, (band + 1) % bands], window)
+        first, second = _pairs_of_band(keys[:, band], keys[:, (band + 1) % bands], crowd, neighbours)
         found.append(np.minimum(first, second) * n + np.maximum(first, second))
-    codes = np.unique(np.concatenate(found))
+    codes = np.sort(np.concatenate(found))  # np.unique takes ten times as long here
+    codes = codes[np.diff(codes, prepend=-1) > 0]
     return np.column_stack(np.divmod(codes, max(n, 1)))
 
 
-def _pairs_of_band(keys: UInts, next_keys: UInts, window: int) -> tuple[Ints, Ints]:
+def _pairs_of_band(keys: UInts, next_keys: UInts, crowd: int, neighbours: int) -> tuple[Ints, Ints]:
     """Candidate pairs of one band (see `candidate_pairs`)."""
     order = np.lexsort((next_keys, keys))
-    keys = keys[order]
-    starts_bucket = np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)]
-    first_of_bucket = np.maximum.accumulate(np.where(starts_bucket, np.arange(len(keys)), 0))
-    pairs = []
-    here = np.arange(len(keys))
-    for step in range(1, window + 1):
-        here = here[: np.searchsorted(here, len(keys) - step)]
-        here = here[first_of_bucket[here + step] == first_of_bucket[here]]
-        if not len(here):
+    borders = np.flatnonzero(np.diff(keys[order])) + 1
+    sizes = np.diff(borders, prepend=0, append=len(keys))
+    place = np.arange(len(keys))
+    first = np.repeat(np.cumsum(sizes) - sizes, sizes)  # where the member's bucket begins, and ends
+    last = first + np.repeat(sizes, sizes) - 1
+    crowded = last - first >= crowd
+    reach = np.where(crowded, np.minimum(last, place + neighbours), last)
+    pairs = [(first[crowded], place[crowded])]
+    for step in range(1, max(crowd, neighbours + 1)):
+        place = place[place + step <= reach[place]]
+        if not len(place):
             break
-        pairs.append((here, here + step))
-    far = np.flatnonzero(np.arange(len(keys)) - first_of_bucket > window)
-    pairs.append((first_of_bucket[far], far))
-    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    return order[first], order[second]
+        pairs.append((place, place + step))
+    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    real = one != other
+    return order[one[real]], order[other[real]]
 
 
 def exact_jaccard(first: Sets, second: Sets) -> NDArray[np.float64]:
