@@ -188,7 +188,7 @@ def _sentinel(subject: Subject, name: Hashable, values: NDArray[np.float64]) -> 
         rows = np.flatnonzero(values == extreme)
         yield Finding(
             "sentinel", "consistency", "warning",
-            f"{name!r} is {extreme:g} in {count:,} rows, apart from all others ({low:g} to {high:g}): probably \"missing\"",
+            f"{name!r} is {extreme:g} in {count:,} rows, far from the rest ({low:g} to {high:g}): a code for missing?",
             "A model takes it for a measurement: means, scaling and trees bend towards it.",
             f"Make it missing: table[{name!r}].replace({extreme:g}, pd.NA), and keep an indicator if it matters.",
             (name,), tuple(rows), count, {"value": extreme, "others": [low, high]},
@@ -211,14 +211,13 @@ def unit_mixups(subject: Subject) -> Findings:
         return
     found = {name: unit for name in names if (unit := _gap_in_scale(subject.floats(name)))}
     if len(names) >= 3:
-        for name, unit in _residual_scale(subject, [c for c in names if c not in found], list(found)).items():
-            found[name] = unit
+        found |= _residual_scale(subject, [c for c in names if c not in found])
     for name, unit in found.items():
         yield Finding(
             "unit_mixup", "consistency", "severe" if len(unit.rows) >= 0.01 * subject.n else "warning",
             f"{name!r} is about {unit.factor:g} times {'too large' if unit.factor > 1 else 'too small'} in "
             f"{len(unit.rows):,} rows: another unit ({unit.words})?",
-            "These rows look like extreme cases; scaling squeezes all others together and linear models follow the few.",
+            "These rows look like extreme cases: scaling squeezes all others together, linear models follow the few.",
             f"Ask where the rows come from. If the unit differs, divide {name!r} by {unit.factor:g} there.",
             (name,), tuple(unit.rows), len(unit.rows),
             {"factor": unit.factor, "share": len(unit.rows) / subject.n, "found_by": unit.how,
@@ -276,7 +275,7 @@ def _heap(distance: NDArray[np.float64], spread: float, how: str) -> _Units | No
     return best
 
 
-def _residual_scale(subject: Subject, names: list[Hashable], known: list[Hashable]) -> dict[Hashable, _Units]:
+def _residual_scale(subject: Subject, names: list[Hashable]) -> dict[Hashable, _Units]:
     """The same for what the other columns do not explain: finds a factor of 2.54 in a column that varies by 10."""
     usable = [c for c in names if np.isnan(_logs(subject.floats(c))).mean() < 0.2][:40]
     if len(usable) < 3 or subject.n < 100:
@@ -292,7 +291,7 @@ def _residual_scale(subject: Subject, names: list[Hashable], known: list[Hashabl
         spread = _spread(residual)
         if 0 < spread < 0.06 and (unit := _heap(residual - np.median(residual), spread, "the other columns")):
             found[name] = unit
-    return _keep_causes(found, known)
+    return _keep_causes(found)
 
 
 MODEL_ROWS_FOR_UNITS = 3_000
@@ -302,7 +301,7 @@ def _trimmed_fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.f
     """Least squares (d,), three times, each time without the rows that fit badly."""
     keep = np.ones(len(y), dtype=bool)
     ridge = 1e-6 * np.eye(x.shape[1]) * len(y)
-    weights = np.zeros(x.shape[1])
+    weights: NDArray[Any] = np.zeros(x.shape[1])
     for _ in range(3):
         weights = np.linalg.solve(x[keep].T @ x[keep] + ridge, x[keep].T @ y[keep])
         residual = np.abs(y - x @ weights)
@@ -310,7 +309,7 @@ def _trimmed_fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.f
     return weights
 
 
-def _keep_causes(found: dict[Hashable, _Units], known: list[Hashable]) -> dict[Hashable, _Units]:
+def _keep_causes(found: dict[Hashable, _Units]) -> dict[Hashable, _Units]:
     """Of columns accused for the same rows, the one that stands out most: the others only answer to it."""
     kept: dict[Hashable, _Units] = {}
     taken: set[int] = set()
@@ -347,8 +346,8 @@ def missing_values(subject: Subject) -> Findings:
             "missing_values", "accuracy", "warning" if gaps[worst] > 0.3 else "note",
             f"{len(gaps)} column{'s have' if len(gaps) > 1 else ' has'} missing values, most of all {worst!r} "
             f"({gaps[worst]:.1%})",
-            f"Dropping every row with a gap would lose {any_gap.mean():.0%} of the rows; filling the gaps with statistics "
-            "of all rows leaks the test set into training.",
+            f"Dropping every row with a gap would lose {any_gap.mean():.0%} of the rows; filling them from all rows "
+            "leaks the test set into training.",
             "Ask why they are missing. Impute inside the pipeline (fit_preprocessing on the training rows alone).",
             tuple(sorted(gaps, key=lambda c: -gaps[c])), tuple(rows), len(rows),
             {"share_missing": dict(sorted(gaps.items(), key=lambda item: -item[1])[:10])},
@@ -380,7 +379,7 @@ def constant_columns(subject: Subject) -> Findings:
     if nearly:
         yield Finding(
             "nearly_constant", "diversity", "note",
-            f"{_list(list(nearly))} {'has' if len(nearly) == 1 else 'have'} the same value in 99.5 % of the rows or more",
+            f"{_list(list(nearly))} {'has' if len(nearly) == 1 else 'have'} one value in at least 99.5 % of the rows",
             "The few other rows decide what a model learns from it, and a fold may hold none of them.",
             "Keep it only if those rows matter; count them per fold.",
             tuple(nearly), evidence={"share_of_most_frequent": nearly},
@@ -422,7 +421,8 @@ def _correlated(subject: Subject, skip: set[Hashable]) -> Findings:
         "Linear weights and importances are shared out between them at random; trees lose nothing.",
         "For explanations keep one of each pair; check that one is not the other in another unit.",
         tuple(names[k] for k in involved),
-        evidence={"pairs": [f"{names[i]} / {names[j]} {strength[i, j]:.3f}" for i, j in pairs[:8]], "rows_used": len(rows)},
+        evidence={"pairs": [f"{names[i]} / {names[j]} {strength[i, j]:.3f}" for i, j in pairs[:8]],
+                  "rows_used": len(rows)},
     )  # fmt: skip
 
 

@@ -151,11 +151,15 @@ def headline(report: AuditReport) -> str:
 
 def finding_lines(finding: Finding) -> list[str]:
     """A finding as text, at most 110 characters a line."""
-    lines = textwrap.wrap(f"{finding.severity.upper():7} {finding.dimension}: {finding.message}", 110)
+    lines = textwrap.wrap(
+        f"{finding.severity.upper():7} {finding.dimension}: {finding.message}", 110, break_on_hyphens=False
+    )
     body = [("effect", finding.consequence), ("do", finding.remedy), ("rows", rows_text(finding))]
     for name, text in body:
         if text:
-            lines += textwrap.wrap(f"{name:6} {text}", 110, initial_indent="  ", subsequent_indent=" " * 9)
+            lines += textwrap.wrap(
+                f"{name:6} {text}", 110, initial_indent="  ", subsequent_indent=" " * 9, break_on_hyphens=False
+            )
     return lines
 
 
@@ -218,25 +222,35 @@ def template(name: str) -> Template:
     ).get_template(name)
 
 
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """The path; ValueError when it is a folder, or its folder does not exist or cannot be written to."""
+    target = Path(path)
+    if target.is_dir():
+        raise ValueError(f"cannot write {str(target)!r}: it is a folder")
+    if not target.parent.is_dir():
+        raise ValueError(f"cannot write {str(target)!r}: there is no folder {str(target.parent)!r}")
+    if not os.access(target.parent, os.W_OK):
+        raise ValueError(f"cannot write {str(target)!r}: no permission to write into {str(target.parent)!r}")
+    return target
+
+
 def write_atomically(path: str | os.PathLike[str], text: str) -> Path:
     """Write under a temporary name in the same folder, then rename: a reader sees the old file or the new one.
 
     Raises ValueError when the folder does not exist or `path` is a folder.
     """
-    target = Path(path)
-    if target.is_dir() or not target.parent.is_dir():
-        reason = "it is a folder" if target.is_dir() else f"there is no folder {str(target.parent)!r}"
-        raise ValueError(f"cannot write {str(target)!r}: {reason}")
+    target = check_writable(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    part = Path(temporary)
     try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only the owner can read
-        os.replace(temporary, target)
+        part.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        part.replace(target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     return target
 

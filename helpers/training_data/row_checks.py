@@ -66,7 +66,7 @@ def _copies(
     why = " (to be expected: the columns have few distinct values)" if natural else ""
     return Finding(
         code, "duplicates", severity, f"{len(rows):,} rows ({share:.1%}) are {what}{why}",
-        "A random split puts copies on both sides, and remembering a row then counts as skill; copied rows also weigh more.",
+        "A random split puts copies on both sides, and remembering counts as skill; copied rows also weigh more.",
         "If they are the same event, drop them (deduplicate); else keep copies on one side (split does).",
         columns, tuple(rows), len(rows),
         {"share": share, "expected_by_chance": natural, "in_the_test_of_a_random_split": _straddling(subject, names)},
@@ -160,7 +160,7 @@ def label_conflicts(subject: Subject) -> Findings:
         "label_conflict", "accuracy", severity,
         f"{len(rows):,} rows ({share:.1%}) have the same features as another row, but another {subject.target_name!r}",
         f"No model can be right about all of them: at least {lost / len(present):.1%} errors, whatever is trained.",
-        "Look at some pairs: is a label wrong, or a feature missing that tells them apart? Agree on one label or drop both.",
+        "Look at some: is a label wrong, or is a feature missing that tells them apart? Agree on a label or drop them.",
         (subject.target_name,), tuple(rows), len(rows),
         {"sets_of_equal_rows": len(several), "errors_that_no_model_avoids": int(lost), "expected_by_chance": natural},
     )  # fmt: skip

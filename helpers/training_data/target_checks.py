@@ -127,10 +127,11 @@ def imbalance(subject: Subject) -> Findings:
         f"class {target.classes[order[0]]!r} has {smallest:,} rows ({share:.2%}), {target.classes[order[-1]]!r} "
         f"{largest:,} ({largest / total:.1%})",
         f"A model that always says {target.classes[order[-1]]!r} is {largest / total:.1%} accurate and useless.",
-        "Judge by recall, precision or PR-AUC per class; split with target=; weigh the loss (class_weights) or resample "
-        "the training rows only, and check the calibration afterwards.",
+        "Judge by recall, precision or PR-AUC per class; split with target=; weigh the loss (class_weights) or "
+        "resample the training rows only, and check the calibration afterwards.",
         (subject.target_name,),
-        evidence={"rows": {str(target.classes[k]): int(counts[k]) for k in order[::-1][:8]}, "accuracy_of_the_lazy": largest / total},
+        evidence={"rows": {str(target.classes[k]): int(counts[k]) for k in order[::-1][:8]},
+                  "accuracy_of_the_lazy": largest / total},
     )  # fmt: skip
 
 
@@ -194,8 +195,9 @@ def _leak(subject: Subject, scores: Scores, name: Hashable, severity: Severity) 
     says = "all there is to know" if severity == "severe" else "a great deal"
     return Finding(
         "target_leak", "leakage", severity,
-        f"{name!r} alone says {says} about {subject.target_name!r}: {scores.name} {score:.3f}, the usual column {scores.usual:.2f}",
-        "If it is known only after (or computed from) the target, every test score is too good and the model fails in use.",
+        f"{name!r} alone says {says} about {subject.target_name!r}: {scores.name} {score:.3f}, "
+        f"the usual column {scores.usual:.2f}",
+        "If it is known only after the target (or made from it), every test score is too good and the model fails in use.",
         f"Ask when {name!r} is written down. If after what is to be predicted: leave it out.",
         (name,), evidence={scores.name: score, "usual_column": scores.usual, "out_of_fold": True},
     )  # fmt: skip
@@ -232,7 +234,7 @@ def row_order(subject: Subject, scores: Scores) -> Findings:
     yield Finding(
         "sorted_by_target", "leakage", "warning" if score >= limits(subject).suspicious else "note",
         f"the position in the file says something about {subject.target_name!r}: {scores.name} {score:.3f}",
-        "Folds cut without shuffling hold other classes than the rest; if the order is time, a random split looks too good.",
+        "Folds cut without shuffling hold other classes than the rest; if the order is time, a random split flatters.",
         "If the order means time, give it as time; if it means nothing, shuffle (split does).",
         (subject.target_name,), evidence={scores.name: score},
     )  # fmt: skip
@@ -262,8 +264,8 @@ def missing_and_target(subject: Subject) -> Findings:
             "missing_tells_target", "leakage" if tells else "accuracy", "severe" if score >= 0.95 else "warning",
             f"whether {name!r} is missing depends on {subject.target_name!r}"
             + (f": missing in {_rates(rates)}" if rates else f" (rank correlation {strength:.2f})"),
-            "Imputation hides it or bends the values of one class more than of the other; a model can read the label off "
-            "the gap, which a new row may not have.",
+            "Imputation hides it or bends the values of one class more than of the other; a model can read the label "
+            "off the gap, which a new row may not have.",
             "Find out who leaves it empty and when. If the reason exists at prediction time, keep an indicator column; "
             "if not, the gap is a leak: drop the column or collect it evenly.",
             (name,), tuple(np.flatnonzero(gone)), count,
@@ -302,7 +304,7 @@ def _given_group(subject: Subject, group: Hashable) -> Findings:
     yield Finding(
         "group_straddles", "leakage", severity,
         f"in a random split {shared:.0%} of the test rows have a {group!r} that is also in training{about}",
-        f"The model recognises the {group!r} instead of learning the task; on new ones it is worse than its test score.",
+        f"The model recognises the {group!r} instead of learning the task; on new ones it is worse than it seems.",
         f"split(table, target=…, group={group!r}), and GroupKFold in cross-validation.",
         (group,), evidence={"shared_test_rows": shared, "groups": len(sizes), "rows_per_group": float(sizes.mean()),
                             "score_of_group_alone": score},
@@ -401,12 +403,12 @@ def time_order(subject: Subject, scores: Scores) -> Findings:
     if near is None:
         return
     random, ahead = near
-    if random >= max(limit.weak - (0.05 if target.is_class else 0.05), chance_level(target, rows)):
+    if random >= max(limit.weak - 0.05, chance_level(target, rows)):
         yield Finding(
             "time_neighbours", "leakage", "warning",
             f"rows near in time share {subject.target_name!r}: the mean of the rows around a moment predicts it with "
             f"{scores.name} {random:.2f} in random folds, but {ahead:.2f} for a later stretch of time",
-            "A random split trains on the minutes before and after each test row, which does not happen in use: too good.",
+            "A random split trains on the minutes before and after each test row, which no use allows: too good.",
             f"split(table, time={subject.time!r}); in cross-validation TimeSeriesSplit.",
             (subject.time,), evidence={"random_folds": random, "later_stretch": ahead, "rows": len(rows)},
         )  # fmt: skip
@@ -446,8 +448,8 @@ def _drift(subject: Subject, rows: Ints, scores: Scores) -> Findings:
     course = [float(y[tenths == t].mean()) for t in range(10)]
     yield Finding(
         "target_drifts", "leakage", "warning",
-        f"{subject.target_name!r} changes with time: the {what} is {course[0]:.2f} in the first tenth, {course[-1]:.2f} in "
-        f"the last, between {min(course):.2f} and {max(course):.2f}",
+        f"{subject.target_name!r} changes with time: the {what} is {course[0]:.2f} in the first tenth, {course[-1]:.2f} "
+        f"in the last, between {min(course):.2f} and {max(course):.2f}",
         "What is learnt from the past is not quite the future; a random split does not show it.",
         f"Test on the latest rows: split(table, time={subject.time!r}), and watch this number in use.",
         (subject.target_name,), evidence={"course": course, scores.name: score},
@@ -470,7 +472,7 @@ def _time_in_features(subject: Subject, moments: NDArray[np.float64]) -> Finding
     if found:
         yield Finding(
             "time_in_features", "leakage", "note",
-            f"{_some(list(found))} {'rise' if len(found) > 1 else 'rises'} or falls with {subject.time!r}: the time in disguise",
+            f"{_some(list(found))} {'rise' if len(found) > 1 else 'rises'} or falls with {subject.time!r}: time in disguise",
             "A model can learn dates by heart; at prediction time the values lie outside all it has seen.",
             "Leave it out, or use what repeats (hour, weekday, month) and differences.",
             tuple(found), evidence={"rank_correlation_with_time": found},

@@ -13,9 +13,8 @@ MISSING = frozenset(
 """Text that stands for a missing value wherever it occurs."""
 
 PLACEHOLDERS = frozenset(
-    ["?", "??", "-", "--", "---", ".", "..", "…", "*", "unknown", "missing", "n.a.", "na", "n/a", "nil", "none"]
-    + ["not available", "not applicable", "undefined", "#value!", "#div/0!", "#ref!", "#name?", "#null!", "(null)"]
-)
+    ["?", "??", "-", "--", "---", ".", "..", "…", "*", "(null)", "#value!", "#div/0!", "#ref!", "#name?"]
+) | {"unknown", "missing", "n.a.", "na", "n/a", "nil", "none", "undefined", "not available", "not applicable"}
 """Text that stands for a missing value in a column that otherwise holds numbers or dates (compared in lower case)."""
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
