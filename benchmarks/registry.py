@@ -1,0 +1,10 @@
+"""All benchmarks, by name. A new one: write a module with a `BENCHMARK` and name it here."""
+
+from __future__ import annotations
+
+from benchmarks import audit, contamination, near_duplicates, notebook01, vendi
+from benchmarks.harness import Benchmark
+
+BENCHMARKS: dict[str, Benchmark] = {
+    module.BENCHMARK.name: module.BENCHMARK for module in (near_duplicates, contamination, vendi, audit, notebook01)
+}
