@@ -274,19 +274,19 @@ def build(root: Path, script: Path, *, run: bool = False, progress: bool = True,
 
 def _texts_of(root: Path, script: Path, *, run: bool, progress: bool, max_lines: int) -> dict[Path, str]:
     cells = read_source(script, max_lines=max_lines)
-    texts = {}
+    texts, problems = {}, []
     for kind, path in targets(root, script).items():
         notebook = make(cells, kind)
         if run:
             execute(notebook, path, progress=progress)
-            problems = unfit(notebook, root)
-            if problems:
-                where = f"{path.parent.name}/{path.name}"
-                raise BuildError("\n".join(f"{where}: {text} (not written)" for text in problems))
+            where = f"{path.parent.name}/{path.name}"
+            problems += [f"{where}: {text} (not written)" for text in unfit(notebook, root)]
             notebook.metadata[KEY]["executed"] = digest(notebook)
         else:
             carry_over(notebook, path)
         texts[path] = serialise(notebook)
+    if problems:
+        raise BuildError("\n".join(problems))
     return texts
 
 
