@@ -54,7 +54,12 @@ def house_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(cast("Any", STYLE))
         mpl.rcParams["axes.prop_cycle"] = cycler(color=COLOURS)
-        yield
+        try:
+            yield
+        finally:
+            # the first picture starts the notebook's backend, which turns this on for good: do not turn it off again
+            interactive = mpl.is_interactive()
+    mpl.interactive(interactive)
 
 
 def panels(titles: Sequence[str], *, width: float = 4.6, height: float = 3.2) -> list[Axes]:
@@ -69,7 +74,7 @@ def panels(titles: Sequence[str], *, width: float = 4.6, height: float = 3.2) ->
             figure.suptitle(titles[0], x=0.01, ha="left", fontsize=STYLE["axes.titlesize"], fontweight="bold")
         else:
             for axis, title in zip(axes[0], titles, strict=True):
-                axis.set_title(title)
+                axis.set_title(title, pad=14)  # room for the label of a reference line
     return list(axes[0])
 
 
@@ -111,8 +116,16 @@ def bars(
     axis.set_xlim(right=top * 1.16 + (max(spread) if spread else 0.0))
     if reference:
         axis.axvline(reference[0], color="#333333", linestyle="--", linewidth=1)
-        place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axis.annotate(reference[1], (reference[0], 1), (0, 2), ha="center", fontsize=8.5, color="#333333", **place)
+        axis.annotate(
+            reference[1],
+            (reference[0], 1),
+            (0, 2),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+            color="#333333",
+        )
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.set_xlabel(xlabel)
