@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.training_data.report import Finding, Severity
+from helpers.training_data.report import Finding, Severity, plural
 from helpers.training_data.subject import Subject
 from helpers.training_data.values import NUMBER, date_formats, is_placeholder, matches
 
@@ -127,7 +127,7 @@ def spelling_variants(subject: Subject) -> Findings:
         shown = next(iter(several.values()))
         yield Finding(
             "spelling_variants", "consistency", "warning",
-            f"{name!r} spells {len(several)} categories in several ways, such as {', '.join(map(repr, shown[:3]))}",
+            f"{name!r} spells {plural(len(several), 'value')} in several ways: {', '.join(map(repr, shown[:3]))}",
             "One category is split into several rare ones, so each is learnt from fewer rows"
             + (" and the classes are not those that are meant." if name == subject.target_name else "."),
             f"Normalise: table[{name!r}].str.strip().str.casefold().",
@@ -213,16 +213,45 @@ def unit_mixups(subject: Subject) -> Findings:
     if len(names) >= 3:
         found |= _residual_scale(subject, [c for c in names if c not in found])
     for name, unit in found.items():
+        other = explained_by(subject, name, unit.rows)
+        far = f"{name!r} is about {_factor(unit.factor)} in {plural(len(unit.rows), 'row')}"
+        evidence = {"factor": unit.factor, "share": len(unit.rows) / subject.n, "found_by": unit.how,
+                    "spread_of_the_others": 10**unit.spread}  # fmt: skip
+        if other is not None:
+            yield Finding(
+                "scale_by_category", "consistency", "note",
+                f"{far}, nearly those with one value of {other!r}: another kind of thing, or another unit",
+                "If it is another unit, a model learns the unit instead of the quantity.",
+                f"Ask whether {other!r} changes the unit of {name!r}; if so, convert.",
+                (name, other), tuple(unit.rows), len(unit.rows), evidence,
+            )  # fmt: skip
+            continue
         yield Finding(
             "unit_mixup", "consistency", "severe" if len(unit.rows) >= 0.01 * subject.n else "warning",
-            f"{name!r} is about {unit.factor:g} times {'too large' if unit.factor > 1 else 'too small'} in "
-            f"{len(unit.rows):,} rows: another unit ({unit.words})?",
+            f"{far}: another unit ({unit.words})?",
             "These rows look like extreme cases: scaling squeezes all others together, linear models follow the few.",
             f"Ask where the rows come from. If the unit differs, divide {name!r} by {unit.factor:g} there.",
-            (name,), tuple(unit.rows), len(unit.rows),
-            {"factor": unit.factor, "share": len(unit.rows) / subject.n, "found_by": unit.how,
-             "spread_of_the_others": 10**unit.spread},
+            (name,), tuple(unit.rows), len(unit.rows), evidence,
         )  # fmt: skip
+
+
+def _factor(factor: float) -> str:
+    return f"{factor:g} times too large" if factor > 1 else f"{1 / factor:g} times too small"
+
+
+def explained_by(subject: Subject, name: Hashable, rows: NDArray[np.int64]) -> Hashable | None:
+    """A column with few values, one of which is (nearly) found in exactly these rows."""
+    inside = np.zeros(subject.n, dtype=bool)
+    inside[rows] = True
+    for other in subject.table.columns:
+        codes = subject.codes(other)
+        if other == name or not 0 < codes.max() < 20:
+            continue
+        for k in range(codes.max() + 1):
+            here = codes == k
+            if (here & inside).sum() >= 0.9 * max(here.sum(), inside.sum()):
+                return other
+    return None
 
 
 def _measures(values: NDArray[np.float64]) -> bool:
@@ -251,28 +280,38 @@ def _gap_in_scale(values: NDArray[np.float64]) -> _Units | None:
 
 
 def _heap(distance: NDArray[np.float64], spread: float, how: str) -> _Units | None:
-    """The factor at which a heap of at least 3 rows stands, clearly apart from the main one."""
+    """The factor at which a heap of at least 5 rows stands, clearly apart from the main one and shaped like it."""
     present = distance[~np.isnan(distance)]
-    least = max(3, 0.002 * len(present))
     best: _Units | None = None
     for factor, words in UNITS.items():
         for shift in (np.log10(factor), -np.log10(factor)):
-            if abs(shift) < 7 * spread:
-                continue
             inside = np.abs(distance - shift) < 3 * spread
-            count = int(np.nansum(inside))
-            if count < least or count > 0.4 * len(present):
+            count = int(inside.sum())
+            if abs(shift) < 7 * spread or not max(5, 0.002 * len(present)) <= count <= 0.4 * len(present):
                 continue
-            side = distance * np.sign(shift)
-            between = np.nansum((side > 3.5 * spread) & (side < abs(shift) - 3.5 * spread))
-            beyond = np.nansum(side > abs(shift) + 3.5 * spread)
-            centre = abs(float(np.nanmedian(distance[inside])) - shift)
-            if between + beyond > 0.1 * count or centre > 1.5 * spread + 0.02:
+            if best is not None and count <= len(best.rows):
                 continue
-            if best is None or count > len(best.rows):
-                rows = np.flatnonzero(inside)
-                best = _Units(float(factor if shift > 0 else 1 / factor), words, rows, spread, how)
+            moved = distance[inside] - shift
+            if _stands_apart(present, shift, spread, count) and _same_shape(present, moved, spread):
+                factor_here = float(factor if shift > 0 else 1 / factor)
+                best = _Units(factor_here, words, np.flatnonzero(inside), spread, how)
     return best
+
+
+def _stands_apart(present: NDArray[np.float64], shift: float, spread: float, count: int) -> bool:
+    """Nearly nothing lies between the two heaps, and nearly nothing beyond the second."""
+    side = present * np.sign(shift)
+    between = (side > 3.5 * spread) & (side < abs(shift) - 3.5 * spread)
+    beyond = side > abs(shift) + 3.5 * spread
+    return int(between.sum() + beyond.sum()) <= 0.1 * count
+
+
+def _same_shape(present: NDArray[np.float64], moved: NDArray[np.float64], spread: float) -> bool:
+    """Divided by the factor, the heap looks like a sample of the main one (Kolmogorov–Smirnov)."""
+    from scipy.stats import ks_2samp
+
+    main = present[np.abs(present) < 4 * spread]
+    return bool(ks_2samp(moved[:5_000], main[:20_000]).pvalue > 1e-4)
 
 
 def _residual_scale(subject: Subject, names: list[Hashable]) -> dict[Hashable, _Units]:
@@ -391,7 +430,8 @@ def redundant_columns(subject: Subject) -> Findings:
     by_codes: dict[int, list[Hashable]] = {}
     for name in subject.features:
         by_codes.setdefault(hash(subject.codes(name).tobytes()), []).append(name)
-    same = [g for g in by_codes.values() if len(g) > 1 and subject.codes(g[0]).max() > 0]
+    # any two columns without repeated values divide the rows alike: that says nothing
+    same = [g for g in by_codes.values() if len(g) > 1 and 0 < subject.codes(g[0]).max() < 0.9 * subject.n]
     for names in same:
         yield Finding(
             "same_information", "diversity", "warning" if len(names) > 1 else "note",
@@ -416,7 +456,7 @@ def _correlated(subject: Subject, skip: set[Hashable]) -> Findings:
     best = max(pairs, key=lambda p: strength[p])
     yield Finding(
         "correlated", "diversity", "note",
-        f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''} of columns move together (rank correlation ≥ {CORRELATED}), "
+        f"{plural(len(pairs), 'pair')} of columns {'moves' if len(pairs) == 1 else 'move'} together (rank correlation ≥ {CORRELATED}), "
         f"such as {names[best[0]]!r} and {names[best[1]]!r}",
         "Linear weights and importances are shared out between them at random; trees lose nothing.",
         "For explanations keep one of each pair; check that one is not the other in another unit.",

@@ -163,6 +163,11 @@ def finding_lines(finding: Finding) -> list[str]:
     return lines
 
 
+def plural(count: int, word: str) -> str:
+    """'1 row', '2,000 rows'"""
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
 def rows_text(finding: Finding) -> str:
     """'3, 17, 20 … (41 in all)'"""
     if not finding.rows:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.training_data.report import Finding, Severity
+from helpers.training_data.report import Finding, Severity, plural
 from helpers.training_data.splits import duplicate_clusters
 from helpers.training_data.subject import MODEL_ROWS, Subject
 
@@ -15,25 +16,41 @@ Findings = Iterator[Finding]
 Ints = NDArray[np.int64]
 
 NEAR = 0.1
-"""A row whose nearest neighbour is this many times nearer than usual is a near-copy."""
+"""A row whose nearest neighbour is nearer than this share of the usual is a near-copy."""
+NEIGHBOURS = 10
 NEIGHBOUR_ROWS = 10_000
 
 
 def duplicates(subject: Subject) -> Findings:
     """Exact copies, and rows that are copies but for an id."""
+    empty = empty_rows(subject)
+    if len(empty) > 1:
+        yield Finding(
+            "empty_rows", "accuracy", "warning", f"{len(empty):,} rows have no value in any measured column",
+            "They teach a model nothing but the usual label, and imputation makes them look like average rows.",
+            "Drop them, or find out why they are empty.",
+            rows=tuple(empty), count=len(empty), evidence={"share": len(empty) / subject.n},
+        )  # fmt: skip
     exact = copies_of(duplicate_clusters(subject.table))
     if len(exact):
-        yield _copies(
-            subject, exact, "duplicate_rows", list(subject.table.columns), "exact copies of an earlier row", ()
-        )
+        yield _copies(subject, exact, "duplicate_rows", list(subject.table.columns), "the same as an earlier row", ())
     ids = subject.ids
     rest = [c for c in subject.table.columns if c not in ids]
     if ids and len(rest) > 1:
-        but_id = np.setdiff1d(copies_of(duplicate_clusters(subject.table[rest])), exact)
+        but_id = np.setdiff1d(copies_of(duplicate_clusters(subject.table[rest])), np.union1d(exact, empty))
         if len(but_id):
             shown = ", ".join(repr(c) for c in ids[:3])
-            what = f"copies of an earlier row in all but {shown}"
+            what = f"the same as an earlier row in all but {shown}"
             yield _copies(subject, but_id, "duplicate_rows_but_id", rest, what, tuple(ids))
+
+
+def empty_rows(subject: Subject) -> Ints:
+    """Positions of the rows in which every column that varies, but for ids and roles, is missing."""
+    names = [c for c in subject.features if c not in subject.ids and len(np.unique(subject.codes(c))) > 1]
+    names = [c for c in names if subject.codes(c).max() > 0]
+    if not names:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero(np.logical_and.reduce([subject.missing(c) for c in names]))
 
 
 def copies_of(clusters: Ints) -> Ints:
@@ -65,7 +82,8 @@ def _copies(
     severity: Severity = "note" if natural else "severe" if share >= 0.01 and len(rows) >= 5 else "warning"
     why = " (to be expected: the columns have few distinct values)" if natural else ""
     return Finding(
-        code, "duplicates", severity, f"{len(rows):,} rows ({share:.1%}) are {what}{why}",
+        code, "duplicates", severity,
+        f"{plural(len(rows), 'row')} ({share:.1%}) {'is' if len(rows) == 1 else 'are'} {what}{why}",
         "A random split puts copies on both sides, and remembering counts as skill; copied rows also weigh more.",
         "If they are the same event, drop them (deduplicate); else keep copies on one side (split does).",
         columns, tuple(rows), len(rows),
@@ -82,39 +100,50 @@ def _straddling(subject: Subject, names: list[Hashable]) -> str:
 
 def near_duplicates(subject: Subject) -> Findings:
     """Rows that are nearly, but not exactly, equal in the numeric columns."""
-    names = subject.numbers
+    # with few distinct values nearness is no surprise
+    names = [c for c in subject.numbers if subject.codes(c).max() >= min(0.2 * subject.n, 1000)]
     if len(names) < 5 or subject.n < 100:
         return
-    rows, distance, partner = nearest_neighbours(subject, names)
-    usual = float(np.median(distance))
-    if usual <= 1e-6:
+    found = nearest_neighbours(subject, names)
+    if found is None or found.usual <= 1e-6:
         return
-    near = (distance < NEAR * usual) & (distance > 1e-9)
+    near = (found.distance < NEAR * found.usual) & (found.distance > 1e-9)
     share = float(near.mean())
-    if near.sum() < 5 or share < 0.005:
+    if near.sum() < 5 or share < max(0.005, 5 * found.expected):
         return
+    rows, partner = found.rows[near], found.partner[near]
     severity: Severity = "warning"
     grouped = ""
     if subject.group is not None:
         codes = subject.codes(subject.group)
-        together = float((codes[rows[near]] == codes[partner[near]]).mean())
+        together = float((codes[rows] == codes[partner]).mean())
         grouped = f", {together:.0%} of them with a row of the same {subject.group!r}"
         severity = "note" if together > 0.95 else "warning"
-    found = np.sort(rows[near])
+    looked_at = "the" if len(found.rows) == subject.n else f"{len(found.rows):,} examined"
     yield Finding(
         "near_duplicate_rows", "duplicates", severity,
-        f"{share:.1%} of {'the' if len(rows) == subject.n else f'{len(rows):,} sampled'} rows have a near-copy, "
-        f"ten times nearer than a row's neighbour usually is{grouped}",
+        f"{share:.1%} of {looked_at} rows have a near-copy, ten times nearer than a row's tenth neighbour usually "
+        f"is{grouped}",
         "A near-copy on the other side of the split is remembered, not predicted: the test score is too good.",
         "Find what they share (a person, a device, a day) and give that column as group to split and audit.",
-        rows=tuple(found), count=len(found),
-        evidence={"share": share, "pairs": [f"{r} and {partner[i]}" for i, r in enumerate(rows) if near[i]][:8],
-                  "usual_distance": usual, "rows_used": len(rows), "columns_used": len(names)},
+        rows=tuple(rows), count=len(rows),
+        evidence={"share": share, "expected_share": found.expected,
+                  "pairs": [f"{a} and {b}" for a, b in zip(rows[:8], partner[:8], strict=True)],
+                  "rows_used": len(found.rows), "columns_used": len(names)},
     )  # fmt: skip
 
 
-def nearest_neighbours(subject: Subject, names: list[Hashable]) -> tuple[Ints, NDArray[np.float64], Ints]:
-    """(rows, distance to the nearest other row, that row) on standardised numbers, on a sample of the rows."""
+@dataclass(frozen=True)
+class _Neighbours:
+    rows: Ints  # those that were looked at
+    distance: NDArray[np.float64]  # to the nearest other row
+    partner: Ints  # that row
+    usual: float  # median distance to the tenth nearest
+    expected: float  # share of rows that would be near without any copying
+
+
+def nearest_neighbours(subject: Subject, names: list[Hashable]) -> _Neighbours | None:
+    """Distances between standardised numbers, on a sample of the rows; None when too few rows have values."""
     from sklearn.neighbors import NearestNeighbors
 
     rows = np.arange(subject.n)
@@ -122,11 +151,36 @@ def nearest_neighbours(subject: Subject, names: list[Hashable]) -> tuple[Ints, N
         # neighbours in file order stay together: copies are often near each other
         start = np.sort(subject.rng.choice(subject.n - 50, NEIGHBOUR_ROWS // 50, replace=False))
         rows = np.unique((start[:, None] + np.arange(50)).ravel())
-    table = np.column_stack([_standard(subject.floats(c)) for c in names])[rows].astype(np.float32)
-    distance, index = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(table).kneighbors(table)
-    other = np.where(index[:, 0] == np.arange(len(rows)), 1, 0)
-    pick = np.arange(len(rows))
-    return rows, distance[pick, other].astype(float), rows[index[pick, other]]
+    gaps = np.mean([np.isnan(subject.floats(c)[rows]) for c in names], axis=0)
+    rows = rows[gaps <= 0.2]  # rows that are mostly gaps are all alike
+    if len(rows) < 100:
+        return None
+    table = np.column_stack([_standard(subject.floats(c))[rows] for c in names]).astype(np.float32)
+    index = NearestNeighbors(n_neighbors=NEIGHBOURS + 1, algorithm="brute").fit(table).kneighbors(table)[1]
+    # squared distances by a product of matrices are fast, but not exact near zero: measure the few again
+    distance = np.stack([np.linalg.norm(table - table[index[:, k]], axis=1) for k in range(NEIGHBOURS + 1)], axis=1)
+    distance[index == np.arange(len(rows))[:, None]] = np.inf  # the row itself
+    order = np.argsort(distance, axis=1, kind="stable")
+    ordered = np.take_along_axis(distance, order, axis=1).astype(float)
+    partner = np.take_along_axis(index, order[:, :1], axis=1)[:, 0]
+    usual = float(np.median(ordered[:, NEIGHBOURS - 1]))
+    return _Neighbours(rows, ordered[:, 0], rows[partner], usual, chance_of_near(ordered))
+
+
+def chance_of_near(ordered: NDArray[np.float64]) -> float:
+    """The share of rows that would have so near a neighbour without any copying.
+
+    In m dimensions a ball of NEAR times the radius that holds NEIGHBOURS rows holds NEIGHBOURS · NEAR^m. m follows
+    from how fast the distances (n, ≥ NEIGHBOURS) grow with the number of neighbours (Levina and Bickel, "Maximum
+    likelihood estimation of intrinsic dimension", 2004); from the 5th on, so that a few copies do not count.
+    """
+    fifth, last = ordered[:, 4], ordered[:, NEIGHBOURS - 1]
+    apart = (fifth > 1e-9) & np.isfinite(last)
+    if not apart.any():
+        return 1.0
+    growth = float(np.mean(np.log(last[apart] / fifth[apart])))
+    dimension = sum(1 / k for k in range(5, NEIGHBOURS)) / max(growth, 1e-3)
+    return float(min(1.0, NEIGHBOURS * NEAR**dimension))
 
 
 def _standard(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -154,8 +208,7 @@ def label_conflicts(subject: Subject) -> Findings:
     lost = len(present) - _majority(clusters, labels)
     natural = by_chance(subject, names, len(rows))
     share = len(rows) / len(present)
-    severity: Severity = "note" if natural and lost / len(present) < 0.2 else "severe" if share > 0.01 else "warning"
-    severity = "warning" if natural and severity == "severe" else severity
+    severity: Severity = "note" if natural else "severe" if share > 0.01 else "warning"
     yield Finding(
         "label_conflict", "accuracy", severity,
         f"{len(rows):,} rows ({share:.1%}) have the same features as another row, but another {subject.target_name!r}",
@@ -200,7 +253,7 @@ def label_errors(subject: Subject) -> Findings:
     severity: Severity = "warning" if share >= 0.04 and len(found) >= 10 else "note"
     yield Finding(
         "label_errors", "accuracy", severity,
-        f"{len(found):,} labels ({share:.1%}{'' if len(rows) == subject.n else f' of {len(rows):,} sampled'}) are "
+        f"{plural(len(found), 'label')} ({share:.1%} of {len(rows):,} examined) {'is' if len(found) == 1 else 'are'} "
         "probably wrong: models that had not seen the row are sure of another class",
         "Wrong labels teach the wrong thing, and in the test set they punish the right answer.",
         "Show the worst to somebody who knows (label_errors lists them); correct or drop them, then train again.",

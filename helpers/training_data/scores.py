@@ -76,9 +76,15 @@ def array_score(subject: Subject, x: Floats, rows: Ints | None = None) -> float:
     if not target.is_class:
         ranks = rankdata(x[keep])
         rho = _correlation(ranks, target.ranks[keep])
-        return max(rho**2, _tree_r2(x[sampled], target.ranks[sampled]), 0.0)
+        line = _correlation(_without_tails(x[keep]), _without_tails(target.values[keep]))
+        return max(rho**2, line**2, _tree_r2(x[sampled], target.ranks[sampled]), 0.0)
     linear = folded_auc(x[keep], target.codes[keep]) if len(target.classes) == 2 else 0.5
     return max(linear, _tree_auc(x[sampled], target.codes[sampled]))
+
+
+def _without_tails(x: Floats) -> Floats:
+    """Cut at the 0.5 and 99.5 percentiles: a few huge values are no relation."""
+    return np.clip(x, *np.percentile(x, [0.5, 99.5]))
 
 
 def floor(target: Target) -> float:

@@ -24,7 +24,7 @@ _ID_NAME = re.compile(r"(^|[\s_.-])(id|ids|uuid|guid|key|index|idx|rownum|row|no
 
 @dataclass(frozen=True)
 class Target:
-    """The target as classes (`codes` -1 where missing) or as a quantity (`values`, its ranks scaled to 0..1)."""
+    """The target as classes (`codes`, -1 where missing) or as a quantity (`values`, and `ranks` scaled to 0..1)."""
 
     name: Hashable
     is_class: bool
@@ -32,6 +32,7 @@ class Target:
     codes: NDArray[np.int64]
     classes: tuple[Hashable, ...]
     ranks: NDArray[np.float64]
+    values: NDArray[np.float64]
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -195,10 +196,12 @@ def read_target(y: pd.Series) -> Target:
     present = y.notna().to_numpy()
     if is_quantity(y):
         ranks = y.astype(float).rank().to_numpy(dtype=float, na_value=np.nan) / max(1, int(present.sum()))
-        return Target(y.name, False, present, np.full(len(y), -1, dtype=np.int64), (), ranks)
+        values = y.to_numpy(dtype=float, na_value=np.nan)
+        return Target(y.name, False, present, np.full(len(y), -1, dtype=np.int64), (), ranks, values)
     codes, classes = pd.factorize(y)
     order = np.argsort([str(c) for c in classes], kind="stable")
     place = np.empty(len(order) + 1, dtype=np.int64)
     place[order], place[-1] = np.arange(len(order)), -1
     names = tuple(c.item() if isinstance(c, np.generic) else c for c in np.asarray(classes, dtype=object)[order])
-    return Target(y.name, True, present, place[codes], names, np.full(len(y), np.nan))
+    unknown = np.full(len(y), np.nan)
+    return Target(y.name, True, present, place[codes], names, unknown, unknown)

@@ -545,7 +545,7 @@ def _scan_with(reader: Any, delimiter: str, skipped: int, skip_blanks: bool, not
     extra = wider == rows
     if odd and not extra:
         _ragged(odd, named, rows, last_line, notes)
-    names = _names(header if not extra or trailing else ["", *header], notes)
+    names = _names(header if not extra or trailing else [_free_name("row_name", header), *header], notes)
     if extra and not trailing:
         notes.add(
             "row_names",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers.training_data.report import Finding, Severity
+from helpers.training_data.report import Dimension, Finding, Severity, plural
 from helpers.training_data.scores import (
     array_score,
     category_score,
@@ -18,7 +18,7 @@ from helpers.training_data.scores import (
     number_score,
 )
 from helpers.training_data.splits import duplicate_clusters
-from helpers.training_data.subject import Subject
+from helpers.training_data.subject import Subject, Target
 
 Findings = Iterator[Finding]
 Ints = NDArray[np.int64]
@@ -40,7 +40,7 @@ class Limits:
 
 
 CLASS_LIMITS = Limits(certain=0.999, strong=0.97, suspicious=0.85, stands_out=0.2, weak=0.65)
-QUANTITY_LIMITS = Limits(certain=0.995, strong=0.95, suspicious=0.6, stands_out=0.35, weak=0.15)
+QUANTITY_LIMITS = Limits(certain=0.995, strong=0.995, suspicious=0.8, stands_out=0.35, weak=0.15)
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def missing_target(subject: Subject) -> Findings:
     rows = np.flatnonzero(~target.present)
     share = len(rows) / subject.n
     yield Finding(
-        "missing_target", "accuracy", "severe" if share > 0.2 else "warning",
-        f"target {subject.target_name!r} is missing in {len(rows):,} rows ({share:.1%})",
+        "missing_target", "accuracy", "severe" if share > 0.2 else "warning" if share >= 0.005 else "note",
+        f"target {subject.target_name!r} is missing in {plural(len(rows), 'row')} ({share:.1%})",
         "These rows cannot be trained on; filled in, they become wrong labels. If they are missing for a reason "
         "(a cancelled flight has no delay), the model knows nothing about such cases.",
         "Find out why; drop them before splitting, and say in the model's description what it does not cover.",
@@ -106,21 +106,22 @@ def imbalance(subject: Subject) -> Findings:
         return
     counts = target.counts
     order = np.argsort(counts, kind="stable")
-    smallest, largest = int(counts[order[0]]), int(counts[order[-1]])
     total = int(counts.sum())
     fair = total / len(counts)
     tiny = [target.classes[k] for k in order if counts[k] < 10]
     if tiny:
         yield Finding(
-            "tiny_classes", "imbalance", "severe" if total >= 100 else "warning",
+            "tiny_classes", "imbalance", "warning",
             f"{len(tiny)} class{'es have' if len(tiny) > 1 else ' has'} fewer than 10 rows: {_some(tiny)}",
             "After a split a handful of test rows is left: no score about such a class means anything.",
             "Collect more, merge rare classes, or leave them out and say so.",
             (subject.target_name,), evidence={"rows": {str(target.classes[k]): int(counts[k]) for k in order[:8]}},
         )  # fmt: skip
-    share = smallest / total
-    if smallest >= 0.4 * fair or (tiny and len(counts) == len(tiny)):
+    order = order[counts[order] >= 10]  # the others have their finding
+    if len(order) < 2 or counts[order[0]] >= 0.4 * fair:
         return
+    smallest, largest = int(counts[order[0]]), int(counts[order[-1]])
+    share = smallest / total
     severity: Severity = "warning" if smallest < 0.2 * fair else "note"
     yield Finding(
         "imbalance", "imbalance", severity,
@@ -177,7 +178,7 @@ def leaks(subject: Subject, scores: Scores) -> Findings:
             yield _leak(subject, scores, name, "severe")
         elif score >= limit.suspicious and alone:
             yield _leak(subject, scores, name, "warning")
-        elif score >= limit.strong - 0.02:
+        elif score >= limit.strong - 0.02 or (not target.is_class and score >= 0.9):
             strong[name] = score
     if strong:
         yield Finding(
@@ -197,7 +198,7 @@ def _leak(subject: Subject, scores: Scores, name: Hashable, severity: Severity) 
         "target_leak", "leakage", severity,
         f"{name!r} alone says {says} about {subject.target_name!r}: {scores.name} {score:.3f}, "
         f"the usual column {scores.usual:.2f}",
-        "If it is known only after the target (or made from it), every test score is too good and the model fails in use.",
+        "If it is known only after the target, or made from it, every test score is too good and use disappoints.",
         f"Ask when {name!r} is written down. If after what is to be predicted: leave it out.",
         (name,), evidence={scores.name: score, "usual_column": scores.usual, "out_of_fold": True},
     )  # fmt: skip
@@ -241,36 +242,61 @@ def row_order(subject: Subject, scores: Scores) -> Findings:
 
 
 def missing_and_target(subject: Subject) -> Findings:
-    """Gaps that depend on the label."""
+    """Gaps that depend on the label: a finding for each column that gives the label away, one for all the others."""
     target = subject.target
     if target is None:
         return
+    weaker: dict[Hashable, _Gap] = {}
     for name in subject.features:
         gone = subject.missing(name) & target.present
-        count, n = int(gone.sum()), int(target.present.sum())
-        if min(count, n - count) < 10:
+        if min(int(gone.sum()), int((target.present & ~gone).sum())) < 10:
             continue
         score, p_value, strength = missing_score(subject, name)
         # thousands of rows make any trifle significant: ask for an effect as well
-        if p_value > 1e-4 or strength < 0.1:
+        if p_value > 1e-4 or strength < (0.1 if target.is_class else 0.15):
             continue
-        tells = score >= 0.75 if target.is_class else score >= 0.3
-        rates = {}
-        if target.is_class:
-            rates = {
-                str(target.classes[k]): float(gone[target.codes == k].mean()) for k in np.argsort(-target.counts)[:5]
-            }
-        yield Finding(
-            "missing_tells_target", "leakage" if tells else "accuracy", "severe" if score >= 0.95 else "warning",
-            f"whether {name!r} is missing depends on {subject.target_name!r}"
-            + (f": missing in {_rates(rates)}" if rates else f" (rank correlation {strength:.2f})"),
-            "Imputation hides it or bends the values of one class more than of the other; a model can read the label "
-            "off the gap, which a new row may not have.",
-            "Find out who leaves it empty and when. If the reason exists at prediction time, keep an indicator column; "
-            "if not, the gap is a leak: drop the column or collect it evenly.",
-            (name,), tuple(np.flatnonzero(gone)), count,
-            {"missing_share": rates, "score_of_the_gap": score, "p_value": p_value, "strength": strength},
-        )  # fmt: skip
+        gap = _Gap(score, p_value, strength, _missing_rates(target, gone), np.flatnonzero(gone))
+        if score >= (0.75 if target.is_class else 0.3):
+            yield _gap_finding(subject, {name: gap}, "severe" if score >= 0.95 else "warning", "leakage")
+        else:
+            weaker[name] = gap
+    if weaker:
+        yield _gap_finding(subject, weaker, "warning", "accuracy")
+
+
+@dataclass(frozen=True)
+class _Gap:
+    score: float
+    p_value: float
+    strength: float
+    rates: dict[str, float]
+    rows: Ints
+
+
+def _missing_rates(target: Target, gone: NDArray[np.bool_]) -> dict[str, float]:
+    """Share missing in each of the five largest classes."""
+    if not target.is_class:
+        return {}
+    large = [k for k in np.argsort(-target.counts, kind="stable")[:5] if target.counts[k] >= 10]
+    return {str(target.classes[k]): float(gone[target.codes == k].mean()) for k in large}
+
+
+def _gap_finding(subject: Subject, gaps: dict[Hashable, _Gap], severity: Severity, dimension: Dimension) -> Finding:
+    name = max(gaps, key=lambda c: gaps[c].strength)
+    gap = gaps[name]
+    how = f"missing in {_rates(gap.rates)}" if len(gap.rates) > 1 else f"rank correlation {gap.strength:.2f}"
+    others = f", and so for {plural(len(gaps) - 1, 'more column')}" if len(gaps) > 1 else ""
+    return Finding(
+        "missing_tells_target", dimension, severity,
+        f"whether {name!r} is missing depends on {subject.target_name!r}: {how}{others}",
+        "Imputation hides it or bends the values of one class more than of the other; a model can read the label "
+        "off the gap, which a new row may not have.",
+        "Find out who leaves it empty and when. If the reason exists at prediction time, keep an indicator column; "
+        "if not, the gap is a leak: drop the column or collect it evenly.",
+        tuple(sorted(gaps, key=lambda c: -gaps[c].strength)), tuple(gap.rows), len(gap.rows),
+        {"missing_share": gap.rates, "score_of_the_gap": gap.score, "p_value": gap.p_value,
+         "strength": {str(c): g.strength for c, g in gaps.items()}},
+    )  # fmt: skip
 
 
 def _rates(rates: dict[str, float]) -> str:
@@ -296,10 +322,12 @@ def _given_group(subject: Subject, group: Hashable) -> Findings:
     test = in_test & known
     shared = float(np.isin(codes[test], codes[known & ~in_test]).mean()) if test.any() else 0.0
     score = category_score(subject, codes) if subject.target is not None else None
-    knows = score is not None and score >= limits(subject).weak
-    severity: Severity = "severe" if shared >= 0.2 and knows else "warning" if shared >= 0.05 else "note"
-    if subject.target is None and severity == "severe":
-        severity = "warning"
+    limit = limits(subject)
+    knows = score is not None and score >= limit.weak
+    strongly = score is not None and score >= limit.weak + 0.25 * limit.stands_out
+    severity: Severity = "severe" if shared >= 0.2 and strongly else "warning" if shared >= 0.05 else "note"
+    if subject.time is not None and severity == "severe":
+        severity = "warning"  # with a time, the same shop or share usually does come again
     about = f"; knowing it alone predicts {subject.target_name!r} ({score:.2f})" if knows else ""
     yield Finding(
         "group_straddles", "leakage", severity,
@@ -338,18 +366,17 @@ def _hidden_groups(subject: Subject, scores: Scores) -> Findings:
 
 
 def looks_like_group(subject: Subject, name: Hashable) -> bool:
-    """At least 30 values, 2 to n/30 rows each on average, words or whole numbers."""
+    """At least 30 words on 2 rows each or more, or 100 whole numbers on 1.5 to 50 rows each (on average)."""
     if subject.kinds[name] not in ("category", "number"):
         return False
     codes = subject.codes(name)
     values = int(codes.max()) + 1
     rows = int((codes >= 0).sum())
-    if values < 30 or rows / values < 2:
-        return False
-    if subject.kinds[name] == "number":
-        numbers = subject.floats(name)
-        return bool(np.all(np.isnan(numbers) | (numbers == np.round(numbers)))) and rows / values < 50
-    return True
+    if subject.kinds[name] == "category":
+        return values >= 30 and rows / values >= 2
+    numbers = subject.floats(name)
+    whole = bool(np.all(np.isnan(numbers) | (numbers == np.round(numbers))))
+    return whole and values >= 100 and 1.5 <= rows / values < 50
 
 
 def existing_split(subject: Subject) -> Findings:
@@ -448,8 +475,8 @@ def _drift(subject: Subject, rows: Ints, scores: Scores) -> Findings:
     course = [float(y[tenths == t].mean()) for t in range(10)]
     yield Finding(
         "target_drifts", "leakage", "warning",
-        f"{subject.target_name!r} changes with time: the {what} is {course[0]:.2f} in the first tenth, {course[-1]:.2f} "
-        f"in the last, between {min(course):.2f} and {max(course):.2f}",
+        f"{subject.target_name!r} changes with time: the {what} is {course[0]:.2f} in the first tenth, "
+        f"{course[-1]:.2f} in the last, between {min(course):.2f} and {max(course):.2f}",
         "What is learnt from the past is not quite the future; a random split does not show it.",
         f"Test on the latest rows: split(table, time={subject.time!r}), and watch this number in use.",
         (subject.target_name,), evidence={"course": course, scores.name: score},
@@ -472,7 +499,7 @@ def _time_in_features(subject: Subject, moments: NDArray[np.float64]) -> Finding
     if found:
         yield Finding(
             "time_in_features", "leakage", "note",
-            f"{_some(list(found))} {'rise' if len(found) > 1 else 'rises'} or falls with {subject.time!r}: time in disguise",
+            f"{_some(list(found))} {'follow' if len(found) > 1 else 'follows'} {subject.time!r}: the time in disguise",
             "A model can learn dates by heart; at prediction time the values lie outside all it has seen.",
             "Leave it out, or use what repeats (hour, weekday, month) and differences.",
             tuple(found), evidence={"rank_correlation_with_time": found},
