@@ -118,8 +118,10 @@ def spelling_variants(subject: Subject) -> Findings:
             continue
         counts = subject.table[name].dropna().astype(str).value_counts()
         folded = counts.index.to_series().str.normalize("NFKC").str.casefold().str.split().str.join(" ")
-        groups = folded.groupby(folded).groups
-        several = {key: [str(v) for v in spellings] for key, spellings in groups.items() if len(spellings) > 1}
+        folded = folded[folded.duplicated(keep=False)]
+        several: dict[str, list[str]] = {}
+        for spelling, key in folded.items():
+            several.setdefault(key, []).append(str(spelling))
         if not several:
             continue
         minor = [v for spellings in several.values() for v in sorted(spellings, key=lambda v: -counts[v])[1:]]
@@ -456,8 +458,8 @@ def _correlated(subject: Subject, skip: set[Hashable]) -> Findings:
     best = max(pairs, key=lambda p: strength[p])
     yield Finding(
         "correlated", "diversity", "note",
-        f"{plural(len(pairs), 'pair')} of columns {'moves' if len(pairs) == 1 else 'move'} together (rank correlation ≥ {CORRELATED}), "
-        f"such as {names[best[0]]!r} and {names[best[1]]!r}",
+        f"{plural(len(pairs), 'pair')} of columns {'moves' if len(pairs) == 1 else 'move'} together "
+        f"(rank correlation ≥ {CORRELATED}), such as {names[best[0]]!r} and {names[best[1]]!r}",
         "Linear weights and importances are shared out between them at random; trees lose nothing.",
         "For explanations keep one of each pair; check that one is not the other in another unit.",
         tuple(names[k] for k in involved),

@@ -46,8 +46,7 @@ def duplicates(subject: Subject) -> Findings:
 
 def empty_rows(subject: Subject) -> Ints:
     """Positions of the rows in which every column that varies, but for ids and roles, is missing."""
-    names = [c for c in subject.features if c not in subject.ids and len(np.unique(subject.codes(c))) > 1]
-    names = [c for c in names if subject.codes(c).max() > 0]
+    names = [c for c in subject.features if c not in subject.ids and subject.codes(c).max() > 0]
     if not names:
         return np.empty(0, dtype=np.int64)
     return np.flatnonzero(np.logical_and.reduce([subject.missing(c) for c in names]))
