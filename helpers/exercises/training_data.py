@@ -91,7 +91,10 @@ def minhash(trial: Trial, minhash_signature: Answer, estimate_jaccard: Answer) -
             Mistake(k // 2, "this is the number of equal positions: divide by the length"),
             Mistake(0.75, "values are looked up anywhere in the other signature: position i only meets position i"),
             Mistake(0.6, "this treats the signatures as sets: position i only meets position i"),
-            Mistake(1 / 3, "equal / (2k - equal) is the Jaccard formula for sets; the share of equal positions is it already"),
+            Mistake(
+                1 / 3,
+                "equal / (2k - equal) is the Jaccard formula for sets; the share of equal positions is it already",
+            ),
         ),
         otherwise="the number of equal positions divided by their number: np.mean(first == second)",
     )
@@ -112,14 +115,21 @@ def _signature_mistakes(x: Array, a: Array, b: Array) -> tuple[Mistake, ...]:
     wrapped = ((short[0][:, None] * short[1] + short[2][:, None]) % PRIME).min(axis=1)
     inexact = ((a[:, None].astype(float) * x + b[:, None]) % PRIME).min(axis=1)
     return (
-        Mistake((a * x.min() + b) % PRIME, "this hashes the smallest shingle: hash all shingles, then take the minimum"),
+        Mistake(
+            (a * x.min() + b) % PRIME, "this hashes the smallest shingle: hash all shingles, then take the minimum"
+        ),
         Mistake(table.max(axis=1), "this is the largest hash, not the smallest"),
         Mistake(table.argmin(axis=1), "this is the position of the smallest hash: argmin, where min is asked"),
         Mistake((a[:, None] * x + b[:, None]).min(axis=1), "the modulo is missing: % PRIME comes before the minimum"),
-        Mistake((a[:, None] * x % PRIME + b[:, None]).min(axis=1), "the modulo comes after adding b: (a * x + b) % PRIME"),
+        Mistake(
+            (a[:, None] * x % PRIME + b[:, None]).min(axis=1), "the modulo comes after adding b: (a * x + b) % PRIME"
+        ),
         Mistake(inexact.astype(np.int64), "float64 holds 53 bits exactly and the products need 62: compute in int64"),
         Mistake(wrapped, "int32 products overflow without a word: convert to int64 before multiplying"),
-        Mistake(np.sort(table[0])[: len(a)], "these are the smallest values of one hash function; k functions give one minimum each"),
+        Mistake(
+            np.sort(table[0])[: len(a)],
+            "these are the smallest values of one hash function; k functions give one minimum each",
+        ),
     )
 
 
@@ -143,7 +153,8 @@ def _half_equal(rng: np.random.Generator, k: int) -> tuple[Array, Array]:
     minutes=10,
     asked_as="How do you choose the bands and rows of an LSH index for a similarity threshold of 0.8?",
     hints=(
-        "Build it up: one row agrees with probability s. All rows of one band? That band not? No band at all? At least one?",
+        "Build it up: one row agrees with probability s. All rows of one band? That band not? No band at "
+        "all? At least one?",
         "All r rows: s**r. 'At least one' is one minus 'none': none of b bands is (1 - s**r)**b.",
         "More rows always lower the probability: start with all hashes in one band and take rows away "
         "until the probability at the threshold reaches the recall.",
@@ -153,7 +164,7 @@ def _half_equal(rng: np.random.Generator, k: int) -> tuple[Array, Array]:
 )
 def bands(trial: Trial, collision_probability: Answer, choose_bands: Answer) -> None:
     rng = trial.rng
-    b, r = int(rng.integers(11, 25)), int(rng.integers(3, 9))
+    b, r = 2 * int(rng.integers(6, 12)) + 1, int(rng.integers(3, 9))
     steep = (1 / b) ** (1 / r)
     for s in (steep, np.array([[0.0, 0.6 * steep, 0.9 * steep], [steep, 1.1 * steep, 1.0]])):
         trial.close(
@@ -168,7 +179,8 @@ def bands(trial: Trial, collision_probability: Answer, choose_bands: Answer) -> 
                 Mistake(b * s**r, "probabilities of bands do not add up (this exceeds 1): one minus 'no band agrees'"),
                 Mistake(s ** (r * b), "all bands at once: one band is enough"),
             ),
-            otherwise="1 - (1 - s**rows)**bands, elementwise: a number for a number, an array for an array of the same shape",
+            otherwise="1 - (1 - s**rows)**bands, elementwise: a number for a number, an array for an array of the same "
+            "shape",
         )
 
     for num_hashes, threshold, options in _band_cases(rng):
@@ -198,9 +210,12 @@ def bands(trial: Trial, collision_probability: Answer, choose_bands: Answer) -> 
                     "the rule (1/bands)**(1/rows) puts the middle of the curve at the threshold, "
                     "where about 63 % are found: ask for the recall",
                 ),
-                Mistake((num_hashes, 1), "one row per band finds nearly all, with most false candidates: take the most rows"),
                 Mistake(
-                    lambda n=num_hashes, t=threshold: _most_rows(n, t, 0.9), "the recall is an argument: 0.9 is only its default"
+                    (num_hashes, 1), "one row per band finds nearly all, with most false candidates: take the most rows"
+                ),
+                Mistake(
+                    lambda n=num_hashes, t=threshold: _most_rows(n, t, 0.9),
+                    "the recall is an argument: 0.9 is only its default",
                 ),
             ),
             otherwise="the largest rows with collision_probability(threshold, num_hashes // rows, rows) >= recall",
@@ -241,7 +256,8 @@ def _band_cases(rng: np.random.Generator) -> Iterator[tuple[int, float, dict[str
         while True:
             n, t, q = int(rng.integers(60, 300)), float(rng.uniform(0.4, 0.9)), float(rng.uniform(*wanted))
             best = _most_rows(n, t, q)
-            if len({best, _most_rows(n, t, q, divisors=True), _nearest_step(n, t), _most_rows(n, t, 0.9)}) < 4:
+            others = _most_rows(n, t, q, divisors=True), _nearest_step(n, t), _most_rows(n, t, 0.9)
+            if len({best, best[::-1], *others}) < 5:
                 continue
             edges = (_found(t, n // r, r) for r in (best[1], best[1] + 1))
             if best[1] > 1 and all(abs(edge - q) > 1e-6 for edge in edges):
@@ -260,7 +276,8 @@ def _band_cases(rng: np.random.Generator) -> Iterator[tuple[int, float, dict[str
     minutes=15,
     asked_as="How would you find out whether your benchmark leaked into the training set?",
     hints=(
-        "One small function does most of the work: a text in, the list of its n-grams out. How many are there in a text of t tokens?",
+        "One small function does most of the work: a text in, the list of its n-grams out. How many are "
+        "there in a text of t tokens?",
         "t - n + 1, or none when t < n. Make them tuples, so that they can be looked up in a set. "
         "A list keeps an n-gram that occurs twice, a set does not: which do you need on which side?",
         "Collect the training n-grams document by document in one set (nothing then runs over a border), "
@@ -306,8 +323,13 @@ def _overlap_cases(rng: np.random.Generator) -> Iterator[OverlapCase]:
             Mistake([3 / (2 * (21 - n))], "this is the share of the training n-grams: divide by the item's"),
             Mistake([3 / (2 * (21 - n) + n + 3)], "this divides by the union (Jaccard): divide by the item's n-grams"),
             Mistake([(n + 2) / (2 * n + 5)], "single tokens were compared: compare runs of n tokens"),
-            Mistake([0.0], "nothing was found: runs of n tokens are compared, and n is an argument, 13 only its default"),
-            Mistake([np.nan], "the item has more than n tokens, so its share is a number: n is an argument, 13 only its default"),
+            Mistake(
+                [0.0], "nothing was found: runs of n tokens are compared, and n is an argument, 13 only its default"
+            ),
+            Mistake(
+                [np.nan],
+                "the item has more than n tokens, so its share is a number: n is an argument, 13 only its default",
+            ),
         ),
         "the number of the item's n-grams that occur in a training document, divided by their number",
     )
@@ -472,11 +494,24 @@ def _weight_mistakes(found: Counter[Any], n: int) -> tuple[Mistake, ...]:
     k, most, inverse = len(found), max(found.values()), sum(1 / m for m in found.values())
     return (
         Mistake(weights(lambda m: 1 / m), "this is 1 / count, which makes the whole loss tiny: multiply by n / k"),
-        Mistake(weights(lambda m: n / m), "this is n / count: divide by the number of classes k as well, so that the weights sum to n"),
-        Mistake(weights(lambda m: m / n), "this is the frequency, which favours the common class even more: turn it round"),
-        Mistake(weights(lambda m: 1 - m / n), "1 - frequency is not balanced with unequal counts: each class must weigh n / k in total"),
-        Mistake(weights(lambda m: most / m), "the largest class gets weight 1 here, so the weights sum to more than n: use n / k, not the largest count"),
-        Mistake(weights(lambda m: 1 / m / inverse), "normalised to sum 1 over the classes: over the rows they must sum to n"),
+        Mistake(
+            weights(lambda m: n / m),
+            "this is n / count: divide by the number of classes k as well, so that the weights sum to n",
+        ),
+        Mistake(
+            weights(lambda m: m / n), "this is the frequency, which favours the common class even more: turn it round"
+        ),
+        Mistake(
+            weights(lambda m: 1 - m / n),
+            "1 - frequency is not balanced with unequal counts: each class must weigh n / k in total",
+        ),
+        Mistake(
+            weights(lambda m: most / m),
+            "the largest class gets weight 1 here, so the weights sum to more than n: use n / k, not the largest count",
+        ),
+        Mistake(
+            weights(lambda m: 1 / m / inverse), "normalised to sum 1 over the classes: over the rows they must sum to n"
+        ),
         Mistake(weights(lambda m: n / (2 * m)), "k is fixed at 2 here: count the classes"),
         Mistake(weights(lambda m: n // (k * m)), "`//` rounds down to a whole number: divide with `/`"),
         Mistake(
@@ -497,11 +532,13 @@ def _weight_mistakes(found: Counter[Any], n: int) -> tuple[Mistake, ...]:
     minutes=20,
     asked_as="The same patients appear several times and some rows are near-duplicates. How do you split?",
     hints=(
-        "First find the blocks that cannot be taken apart, then draw blocks. Rows are linked by a shared group or a shared cluster, "
+        "First find the blocks that cannot be taken apart, then draw blocks. Rows are linked by a shared "
+        "group or a shared cluster, "
         "and links chain: this is a graph.",
         "Let groups and clusters be the nodes, and each row an edge between its group and its cluster. "
         "A block is a connected component (`scipy.sparse.csgraph.connected_components`, or union-find).",
-        "Shuffle the blocks with `np.random.default_rng(seed).permutation(...)` and fill the test part with them in that order. "
+        "Shuffle the blocks with `np.random.default_rng(seed).permutation(...)` and fill the test part with "
+        "them in that order. "
         "The cumulative sum of the block sizes says how many rows it holds after each; stop nearest to test_share * n.",
         "Leave the last block of the shuffled order out, so that the training part is never empty: "
         "`filled = np.cumsum(sizes[order])[:-1]`; `cut = np.argmin(np.abs(filled - test_share * n)) + 1`; "
@@ -528,12 +565,19 @@ def split(trial: Trial, grouped_split: Answer) -> None:
                 what="each part",
                 otherwise="positions of rows as an int array: np.flatnonzero turns a mask into positions",
             )
-            trial.equal(rows, np.sort(rows), what="the positions are sorted", otherwise="sort each part: np.sort, or np.flatnonzero of a mask")
+            trial.equal(
+                rows,
+                np.sort(rows),
+                what="the positions are sorted",
+                otherwise="sort each part: np.sort, or np.flatnonzero of a mask",
+            )
         trial.equal(
             np.sort(np.concatenate(got)),
             np.arange(n),
             what="every row is in exactly one part",
-            otherwise="no row may get lost or appear twice: the parts complete each other, and hold positions 0 … n-1, not labels",
+            otherwise="no row may get lost or appear twice: the parts complete each other, and hold positions 0 … "
+            "n-1, not "
+            "labels",
         )
         both = [
             f"{kind} {values[0]!r}"
@@ -575,7 +619,8 @@ def split(trial: Trial, grouped_split: Answer) -> None:
             what="the share of rows in the test part, with a largest block of 10 of 440 rows",
             want="0.3 ± 0.023",
             got=f"{share:.3f}",
-            otherwise="test_share is a share of the rows, not of the blocks: add whole blocks until their rows come near it"
+            otherwise="test_share is a share of the rows, not of the blocks: add "
+            "whole blocks until their rows come near it"
             if abs(share - 0.7) > 0.05
             else "the parts have changed places: (train_rows, test_rows)",
         )
@@ -620,7 +665,8 @@ def _linked_rows(rng: np.random.Generator) -> Iterator[tuple[Array, Array, str]]
     yield (
         np.array(groups)[order],
         np.array(clusters)[order],
-        "links chain (A and B share a group, B and C a cluster, so A, B and C are one block): one pass over groups and clusters "
+        "links chain (A and B share a group, B and C a cluster, so A, B and C are one block): one pass over "
+        "groups and clusters "
         "is not enough, use connected components",
     )
 
@@ -636,12 +682,14 @@ def _linked_rows(rng: np.random.Generator) -> Iterator[tuple[Array, Array, str]]
     minutes=12,
     asked_as="Where do you fit the imputer and the scaler, and what happens if you fit them before the split?",
     hints=(
-        "Separate the two steps that libraries call fit and transform: what is estimated (from what?), and to what is it applied?",
+        "Separate the two steps that libraries call fit and transform: what is estimated (from what?), and "
+        "to what is it applied?",
         "Estimated from train alone: the medians, and then, on the filled training part, mean and standard deviation. "
         "Applied to both parts with the same numbers.",
         "`np.nanmedian(train, axis=0)` and `np.where(np.isnan(part), median, part)` fill without touching the input. "
         "Which divisor does a constant column need? What is the median of a column without values?",
-        "`filled = np.where(np.isnan(train), median, train)`; `mean = filled.mean(axis=0)`; `scale = filled.std(axis=0)`; "
+        "`filled = np.where(np.isnan(train), median, train)`; `mean = filled.mean(axis=0)`; `scale = "
+        "filled.std(axis=0)`; "
         "set scale to 1 where the column is constant; return `(filled - mean) / scale` and the same for test with the "
         "same median, mean and scale; last, set the columns where `np.isnan(train).all(axis=0)` to 0 in both.",
     ),
@@ -674,14 +722,22 @@ def _parts_to_prepare(rng: np.random.Generator) -> Iterator[tuple[str, Array, Ar
     for part, gaps in ((train, n // 4), (test, 2)):
         for column in part.T:
             column[rng.permutation(len(column))[:gaps]] = np.nan
-    usual = "fill with the training medians, then subtract the mean and divide by the standard deviation of the filled training part"
+    usual = (
+        "fill with the training medians, then subtract the mean and divide by the standard deviation of the "
+        "filled training part"
+    )
     yield "gaps in both parts", train, test, usual
     yield "one test row", train, test[:1], "a test part of one row gets the training part's statistics like any other"
     whole = rng.integers(0, 50, (n, d)), rng.integers(0, 50, (m, d))
     yield "whole numbers", *whole, usual
     fixed, other = train.copy(), test.copy()
     fixed[:, 0] = int(rng.integers(2, 9))
-    yield "a constant column", fixed, other, "the standard deviation of a constant column is 0: divide by 1 there instead"
+    yield (
+        "a constant column",
+        fixed,
+        other,
+        "the standard deviation of a constant column is 0: divide by 1 there instead",
+    )
     void, some = train.copy(), test.copy()
     void[:, -1] = np.nan
     yield (
@@ -692,7 +748,9 @@ def _parts_to_prepare(rng: np.random.Generator) -> Iterator[tuple[str, Array, Ar
     )
 
 
-def _prepared(train: Array, test: Array, fill: str = "median", ddof: int = 0, before: bool = False) -> tuple[Array, Array]:
+def _prepared(
+    train: Array, test: Array, fill: str = "median", ddof: int = 0, before: bool = False
+) -> tuple[Array, Array]:
     """Column by column, value by value: what `prepare` should give, and with options what usual mistakes give."""
     ready = [np.zeros(train.shape), np.zeros(test.shape)]
     for j in range(train.shape[1]):
@@ -712,12 +770,21 @@ def _preparing_mistakes(train: Array, test: Array) -> list[tuple[tuple[Array, Ar
     together = _prepared(both, both)[0]
     alone = _prepared(train, train)[0], _prepared(test, test)[0]
     return [
-        ((together[:n], together[n:]), "the statistics come from both parts together, so test rows shape the training features: use train only"),
+        (
+            (together[:n], together[n:]),
+            "the statistics come from both parts together, so test rows shape the training features: use train only",
+        ),
         (alone, "the test part was prepared with its own statistics: use those of the training part"),
         (_prepared(train, test, ddof=1), "this divides by n - 1 (ddof=1, the default of pandas): ddof=0 is asked"),
         (_prepared(train, test, fill="mean"), "gaps were filled with the mean: the median is asked"),
-        (_prepared(train, test, fill="zero"), "gaps were filled with 0 before standardising: fill with the training median"),
-        (_prepared(train, test, before=True), "mean and standard deviation were taken before the gaps were filled: fill first"),
+        (
+            _prepared(train, test, fill="zero"),
+            "gaps were filled with 0 before standardising: fill with the training median",
+        ),
+        (
+            _prepared(train, test, before=True),
+            "mean and standard deviation were taken before the gaps were filled: fill first",
+        ),
     ]
 
 
@@ -732,18 +799,22 @@ def _preparing_mistakes(train: Array, test: Array) -> list[tuple[tuple[Array, Ar
     minutes=15,
     asked_as="Your model has an AUC of 0.99 on the first day. What do you check?",
     hints=(
-        "Write one inner function for the folded AUC of any score, and use it twice: for the present values, and for 'is missing'.",
+        "Write one inner function for the folded AUC of any score, and use it twice: for the present values, "
+        "and for 'is missing'.",
         "The AUC needs only ranks: add up the ranks of the positives, take off the smallest sum they could have, "
         "n1 * (n1 + 1) / 2, and divide by the number of pairs.",
         "Tied values share their mean rank: `scipy.stats.rankdata` does that; `argsort` twice does not. "
         "Before dividing: is one of the classes empty among these rows?",
-        "`rank_sum = rankdata(score)[positive].sum()`; `auc = (rank_sum - n1 * (n1 + 1) / 2) / (n1 * n0)`; `max(auc, 1 - auc)`; "
+        "`rank_sum = rankdata(score)[positive].sum()`; `auc = (rank_sum - n1 * (n1 + 1) / 2) / (n1 * n0)`; "
+        "`max(auc, 1 - auc)`; "
         "then the larger of `folded(x[~missing], y[~missing])` and `folded(missing, y)`.",
     ),
 )
 def leak(trial: Trial, leak_score: Answer) -> None:
     for what, x, y, mistakes, otherwise in _leak_cases(trial.rng):
-        with trial.forbid("sklearn.metrics.roc_auc_score", "sklearn.metrics.roc_curve", why="the AUC from ranks or pairs"):
+        with trial.forbid(
+            "sklearn.metrics.roc_auc_score", "sklearn.metrics.roc_curve", why="the AUC from ranks or pairs"
+        ):
             got = trial.call(leak_score, x, y)
         trial.is_type(got, (int, float), what="the score", otherwise="one number, the larger of the two folded AUCs")
         trial.close(got, _leak(x, y), what=what, mistakes=mistakes, otherwise=otherwise)
@@ -767,16 +838,28 @@ def _leak_cases(rng: np.random.Generator) -> Iterator[LeakCase]:
     missing = np.zeros(n, dtype=bool)
     for c in (0, 1):
         missing[np.flatnonzero(y == c)[:6]] = True
-    tied = 2.0 ** np.round(1.5 * y + noise)  # skewed and positive: mean, median and 0 lie at different ranks
-    tied[missing] = np.nan
-    yield "the AUC of a good feature with ties and gaps", tied, y, _auc_mistakes(tied, y), "ties count one half, gaps stay out of the ranking"
-    yield "a feature that ranks the classes the wrong way round", -tied, y, (), "fold the AUC, max(auc, 1 - auc): 0.1 tells as much as 0.9"
+    tied = _tied_feature(rng, y, missing)
+    yield (
+        "the AUC of a good feature with ties and gaps",
+        tied,
+        y,
+        _auc_mistakes(tied, y),
+        "ties count one half, gaps stay out of the ranking",
+    )
+    yield (
+        "a feature that ranks the classes the wrong way round",
+        -tied,
+        y,
+        (),
+        "fold the AUC, max(auc, 1 - auc): 0.1 tells as much as 0.9",
+    )
     yield (
         "a constant feature",
         np.ones(n),
         np.sort(y),
         (),
-        "ties count one half (tied values share their mean rank): the order of the rows must not matter, and a constant knows nothing",
+        "ties count one half (tied values share their mean rank): the order of the rows must not matter, and "
+        "a constant knows nothing",
     )
     for reverse in (False, True):
         x = noise.copy()
@@ -807,6 +890,16 @@ def _leak_cases(rng: np.random.Generator) -> Iterator[LeakCase]:
     )
 
 
+def _tied_feature(rng: np.random.Generator, y: Array, missing: Array) -> Array:
+    """Powers of 3, higher in class 1 and missing where told, drawn so that every usual mistake has its own value."""
+    while True:
+        x = 3.0 ** np.round(1.5 * y + rng.normal(size=len(y)))
+        x[missing] = np.nan
+        values = [_leak(x, y), *(mistake.value for mistake in _auc_mistakes(x, y))]
+        if len({round(value, 6) for value in values}) == len(values):
+            return x
+
+
 def _leak(x: Array, y: Array) -> float:
     gap = np.isnan(x)
     return max(_folded(x[~gap], y[~gap]), _folded(gap.astype(float), y))
@@ -829,16 +922,26 @@ def _auc_mistakes(x: Array, y: Array) -> tuple[Mistake, ...]:
     n1, n0 = int(of.sum()), int((1 - of).sum())
     ranks = np.empty(len(known))
     ranks[np.argsort(known, kind="stable")] = np.arange(1, len(known) + 1)
-    return (
-        Mistake(_folded(known, of, tie=0.0), "tied pairs count nothing here: they count one half"),
-        Mistake(_folded(known, of, tie=1.0), "tied pairs count as won here: they count one half"),
-        Mistake((ranks[of == 1].sum() - n1 * (n1 + 1) / 2) / (n1 * n0), "ties are ranked by their place in the array: tied values share their mean rank"),
-        Mistake(_folded(np.where(gap, known.max() + 1, x), y), "gaps were ranked as the largest values: rank the present rows only"),
-        Mistake(_folded(np.where(gap, 0.0, x), y), "gaps were filled with 0: rank the present rows only"),
-        Mistake(_folded(np.where(gap, np.median(known), x), y), "gaps were filled with the median: rank the present rows only"),
-        Mistake(_folded(np.where(gap, np.mean(known), x), y), "gaps were filled with the mean: rank the present rows only"),
-        Mistake(abs(float(np.corrcoef(known, of)[0, 1])), "this is a correlation: an AUC needs ranks only, and 0.5 means nothing is known"),
-    )
+    by_place = float((ranks[of == 1].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+    filled = {"0": 0.0, "the median": np.median(known), "the mean": np.mean(known)}
+    found = [
+        (_folded(known, of, tie=0.0), "tied pairs count nothing here: they count one half"),
+        (_folded(known, of, tie=1.0), "tied pairs count as won here: they count one half"),
+        (by_place, "ties are ranked by their place in the array: tied values share their mean rank"),
+        (
+            _folded(np.where(gap, known.max() + 1, x), y),
+            "gaps were ranked as the largest values: rank the present rows only",
+        ),
+        *(
+            (_folded(np.where(gap, filler, x), y), f"gaps were filled with {name}: rank the present rows only")
+            for name, filler in filled.items()
+        ),
+        (
+            abs(float(np.corrcoef(known, of)[0, 1])),
+            "this is a correlation: an AUC needs ranks only, and 0.5 means nothing is known",
+        ),
+    ]
+    return tuple(Mistake(max(value, _folded(gap.astype(float), y)), text) for value, text in found)
 
 
 # ---------------------------------------------------------------------------------------------------- 1.8 label errors
@@ -852,10 +955,12 @@ def _auc_mistakes(x: Array, y: Array) -> tuple[Mistake, ...]:
     minutes=20,
     asked_as="How would you find mislabelled rows without relabelling everything?",
     hints=(
-        "Three steps: a threshold for each class, a guess for each row, a comparison with the label. Each is one or two lines.",
+        "Three steps: a threshold for each class, a guess for each row, a comparison with the label. Each is "
+        "one or two lines.",
         "Thresholds: `probabilities[labels == k, k].mean()`: the rows labelled k, their column k. "
         "A class without rows gets infinity, so that nobody reaches it.",
-        "`confident = probabilities >= threshold` has the shape (n, k). The guess is the most probable of the confident classes: "
+        "`confident = probabilities >= threshold` has the shape (n, k). The guess is the most probable of "
+        "the confident classes: "
         "put -inf (or 0) where not confident and take the argmax; rows without any confident class are never issues.",
         "`guess = np.where(confident, probabilities, -np.inf).argmax(axis=1)`; "
         "`return confident.any(axis=1) & (guess != labels) & (probabilities.argmax(axis=1) != labels)`",
@@ -905,7 +1010,7 @@ def _issues(labels: Array, p: Array, thresholds: list[float] | None = None, spar
 
 
 def _labelled(rng: np.random.Generator, absent: bool) -> tuple[Array, Array, Array]:
-    """(labels, probabilities, clear): rows in which every usual mistake shows. `clear` leaves out the rows that rounding
+    """(labels, probabilities, clear): rows in which every usual mistake shows. `clear` leaves out rows that rounding
     decides, or on which the paper and cleanlab differ (several classes confident, another one more probable)."""
     while True:
         n, k = int(rng.integers(150, 220)), int(rng.integers(4, 6))
@@ -933,19 +1038,41 @@ def _issue_mistakes(labels: Array, p: Array) -> list[tuple[Array, str]]:
     medians = [float(np.median(p[labels == k, k])) if (labels == k).any() else np.inf for k in classes]
     guessed = [float(p[top == k, k].mean()) if (top == k).any() else np.inf for k in classes]
     found = [
-        (top != labels, "every disagreement with the most probable class is flagged: the guess must reach the threshold of its class (a mean over all rows is far too low)"),
+        (
+            top != labels,
+            "every disagreement with the most probable class is flagged: the guess must reach the threshold of "
+            "its class (a mean over all rows is far too low)",
+        ),
         (_issues(labels, p, [0.5] * len(bars)), "a fixed threshold of 0.5 is not the class's own mean confidence"),
         (_issues(labels, p, [float(own.mean())] * len(bars)), "one threshold for all classes: each class has its own"),
-        (_issues(labels, p, p.mean(axis=0).tolist()), "the thresholds are means over all rows: take only the rows labelled with the class"),
+        (
+            _issues(labels, p, p.mean(axis=0).tolist()),
+            "the thresholds are means over all rows: take only the rows labelled with the class",
+        ),
         (_issues(labels, p, medians), "the thresholds are medians: the mean is asked"),
-        (_issues(labels, p, guessed), "the thresholds are means over the rows predicted as the class: take the rows labelled with it"),
-        (own < bars[labels], "low confidence in the label alone is not an issue: another class must reach its threshold"),
-        (_issues(labels, p, spare_top=False), "the last step is missing: a row whose label is the most probable class of all is no issue"),
-        (((p >= bars) & other).any(axis=1), "any confident other class counts here: only the most probable one is the guess"),
+        (
+            _issues(labels, p, guessed),
+            "the thresholds are means over the rows predicted as the class: take the rows labelled with it",
+        ),
+        (
+            own < bars[labels],
+            "low confidence in the label alone is not an issue: another class must reach its threshold",
+        ),
+        (
+            _issues(labels, p, spare_top=False),
+            "the last step is missing: a row whose label is the most probable class of all is no issue",
+        ),
+        (
+            ((p >= bars) & other).any(axis=1),
+            "any confident other class counts here: only the most probable one is the guess",
+        ),
     ]
     if np.isinf(bars).any():
         found.append(
-            (_issues(labels, p, np.where(np.isinf(bars), 0, bars).tolist()), "a class that labels no row got the threshold 0, so everybody is in it: nobody is")
+            (
+                _issues(labels, p, np.where(np.isinf(bars), 0, bars).tolist()),
+                "a class that labels no row got the threshold 0, so everybody is in it: nobody is",
+            )
         )
     return found
 
@@ -961,9 +1088,11 @@ def _issue_mistakes(labels: Array, p: Array) -> list[tuple[Array, str]]:
     minutes=10,
     asked_as="You have a million samples. How many *different* ones is that?",
     hints=(
-        "The eigenvalues of K / n are a probability distribution: why do they sum to 1? Then it is an entropy, and one more step.",
+        "The eigenvalues of K / n are a probability distribution: why do they sum to 1? Then it is an "
+        "entropy, and one more step.",
         "The matrix is symmetric: which function of np.linalg gives real eigenvalues for such a matrix?",
-        "Entropy is -sum(p * log(p)) over the eigenvalues above 0 (rounding leaves some at -1e-17), with the natural logarithm; "
+        "Entropy is -sum(p * log(p)) over the eigenvalues above 0 (rounding leaves some at -1e-17), with the "
+        "natural logarithm; "
         "its exponential turns it into a number of items.",
         "`w = np.linalg.eigvalsh(similarity / len(similarity))`; `w = w[w > 0]`; `np.exp(-np.sum(w * np.log(w)))`; "
         "first a ValueError unless `np.allclose(np.diagonal(similarity), 1)`.",
@@ -971,7 +1100,9 @@ def _issue_mistakes(labels: Array, p: Array) -> list[tuple[Array, str]]:
 )
 def vendi(trial: Trial, vendi_from_similarity: Answer) -> None:
     for what, similarity, want in _similarities(trial.rng):
-        with trial.forbid("vendi_score.vendi.score_K", "vendi_score.vendi.score", why="eigenvalues and entropy written out"):
+        with trial.forbid(
+            "vendi_score.vendi.score_K", "vendi_score.vendi.score", why="eigenvalues and entropy written out"
+        ):
             got = trial.call(vendi_from_similarity, similarity)
         trial.is_type(
             got,
@@ -991,7 +1122,8 @@ def vendi(trial: Trial, vendi_from_similarity: Answer) -> None:
         vendi_from_similarity,
         similarity * float(trial.rng.uniform(1.5, 3)),
         what="a matrix without ones on its diagonal is refused",
-        otherwise="the eigenvalues of K / n sum to 1 only if the diagonal is 1: test it, a wrong scale gives a plausible number",
+        otherwise="the eigenvalues of K / n sum to 1 only if the diagonal is 1: test it, a wrong scale gives a "
+        "plausible number",
     )
 
 
@@ -1023,17 +1155,30 @@ def _vendi_mistakes(similarity: Array, want: float) -> tuple[Mistake, ...]:
     return (
         Mistake(unscaled, "the eigenvalues of K itself sum to n, not to 1: divide by n first"),
         Mistake(entropy, "this is the entropy: its exponential is the number of items"),
-        Mistake(entropy / np.log(2), "this is the entropy in bits: the exponential of the one with the natural logarithm is asked"),
-        Mistake(np.exp(entropy / np.log(2)), "logarithm to base 2 under an exponential to base e: use the natural logarithm"),
+        Mistake(
+            entropy / np.log(2),
+            "this is the entropy in bits: the exponential of the one with the natural logarithm is asked",
+        ),
+        Mistake(
+            np.exp(entropy / np.log(2)), "logarithm to base 2 under an exponential to base e: use the natural logarithm"
+        ),
         Mistake(1 / want, "the sign is missing: the entropy is minus the sum of p * log(p)"),
-        Mistake(np.nan, "the logarithm of 0, or of an eigenvalue a hair below 0, gave NaN: use the eigenvalues above 0 only"),
-        Mistake(lambda: float(np.linalg.matrix_rank(similarity)), "this is the rank: it counts rare kinds like frequent ones"),
+        Mistake(
+            np.nan, "the logarithm of 0, or of an eigenvalue a hair below 0, gave NaN: use the eigenvalues above 0 only"
+        ),
+        Mistake(
+            lambda: float(np.linalg.matrix_rank(similarity)),
+            "this is the rank: it counts rare kinds like frequent ones",
+        ),
         Mistake(order_two, "this is 1 / sum(p**2), the effective number of order 2: the entropy is asked"),
-        Mistake(lambda: float(n / np.mean(similarity.sum(axis=1))), "this is n over the mean row sum: the eigenvalues are asked"),
+        Mistake(
+            lambda: float(n / np.mean(similarity.sum(axis=1))),
+            "this is n over the mean row sum: the eigenvalues are asked",
+        ),
     )
 
 
-# ---------------------------------------------------------------------------------------------------- 1.10 fix this code
+# --------------------------------------------------------------------------------------------------- 1.10 fix this code
 
 
 @exercise(
@@ -1044,11 +1189,16 @@ def _vendi_mistakes(similarity: Array, want: float) -> tuple[Mistake, ...]:
     minutes=25,
     asked_as="Review this training script. What is wrong with it, and what does each mistake do to the score?",
     hints=(
-        "Follow one test row through the script: which numbers that it helped to compute reach the model before it is scored?",
-        "Then follow the labels: what happens to them in preprocess? And which of the script's results is never used again?",
-        "Split positions first: `train_test_split(np.arange(len(table)), test_size=0.25, stratify=y, random_state=seed)`. "
-        "Everything that is fitted goes in one Pipeline, fitted on the training rows only; the labels stay as they are.",
-        "`make_pipeline(SimpleImputer(strategy=\"median\"), StandardScaler(), LogisticRegression(class_weight=\"balanced\", max_iter=1000))`",
+        "Follow one test row through the script: which numbers that it helped to compute reach the model "
+        "before it is scored?",
+        "Then follow the labels: what happens to them in preprocess? And which of the script's results is "
+        "never used again?",
+        "Split positions first: `train_test_split(np.arange(len(table)), test_size=0.25, stratify=y, "
+        "random_state=seed)`. "
+        "Everything that is fitted goes in one Pipeline, fitted on the training rows only; the labels stay "
+        "as they are.",
+        '`make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), '
+        'LogisticRegression(class_weight="balanced", max_iter=1000))`',
         "The rarest class is `labels[counts.argmin()]` from `np.unique(y, return_counts=True)`; its recall is "
         "`np.mean(model.predict(features.iloc[rare_rows]) == rarest)` over the test rows that carry that label.",
     ),
@@ -1064,7 +1214,9 @@ def fix_this_code(trial: Trial, train_and_score: Answer) -> None:
         rarest = min(counts, key=lambda label: counts[label])
         for seed in rng.permutation(1000)[:5].tolist():
             got = trial.call(train_and_score, table, target, seed)
-            trial.is_type(got, dict, what="the result", otherwise="a dictionary: model, train_rows, test_rows, minority_recall")
+            trial.is_type(
+                got, dict, what="the result", otherwise="a dictionary: model, train_rows, test_rows, minority_recall"
+            )
             wanted = {"model", "train_rows", "test_rows", "minority_recall"}
             trial.that(
                 wanted <= got.keys(),
@@ -1078,7 +1230,8 @@ def fix_this_code(trial: Trial, train_and_score: Answer) -> None:
                 model,
                 Pipeline,
                 what="the model",
-                otherwise="imputer, scaler and classifier travel together in one Pipeline, so that raw rows can be predicted",
+                otherwise="imputer, scaler and classifier travel together in one "
+                "Pipeline, so that raw rows can be predicted",
             )
             for rows in (train_rows, test_rows):
                 trial.is_array(
@@ -1092,7 +1245,8 @@ def fix_this_code(trial: Trial, train_and_score: Answer) -> None:
                 np.sort(np.concatenate([train_rows, test_rows])),
                 np.arange(len(table)),
                 what="every row is in exactly one part",
-                otherwise="row positions 0 … n-1 are asked (for iloc), not the table's index labels, and no row may be dropped",
+                otherwise="row positions 0 … n-1 are asked (for iloc), not the "
+                "table's index labels, and no row may be dropped",
             )
             held_out = {label: int(np.sum(y[test_rows] == label)) for label in counts}
             trial.that(
@@ -1100,7 +1254,8 @@ def fix_this_code(trial: Trial, train_and_score: Answer) -> None:
                 what="a quarter of each class is held out, to within one row",
                 want={label: round(counts[label] / 4, 1) for label in counts},
                 got=held_out,
-                otherwise="stratify=y with test_size=0.25: otherwise chance decides how many rare rows the score rests on",
+                otherwise="stratify=y with test_size=0.25: otherwise chance "
+                "decides how many rare rows the score rests on",
             )
             predicted = trial.call(model.predict, features)
             trial.that(
@@ -1108,7 +1263,8 @@ def fix_this_code(trial: Trial, train_and_score: Answer) -> None:
                 what="the model answers with the original labels",
                 want=", ".join(counts),
                 got=np.unique(predicted),
-                otherwise="the target is not preprocessed: scikit-learn takes labels as they are, and decodes what it encodes",
+                otherwise="the target is not preprocessed: scikit-learn takes "
+                "labels as they are, and decodes what it encodes",
             )
             hit = predicted == y
             rare_test, rare_train = (rows[y[rows] == rarest] for rows in (test_rows, train_rows))
@@ -1119,13 +1275,19 @@ def fix_this_code(trial: Trial, train_and_score: Answer) -> None:
                 what="the recall of the rarest class on the test rows",
                 mistakes=(
                     Mistake(hit[test_rows].mean(), "this is the accuracy over all classes, which hides the rare one"),
-                    Mistake(hit[said_rare].mean() if len(said_rare) else 0.0, "this is the precision: divide by the rows that are of the class"),
+                    Mistake(
+                        hit[said_rare].mean() if len(said_rare) else 0.0,
+                        "this is the precision: divide by the rows that are of the class",
+                    ),
                     Mistake(
                         np.mean([hit[test_rows[y[test_rows] == label]].mean() for label in counts]),
                         "this is the mean recall over all classes: the rarest one's is asked",
                     ),
                     Mistake(hit[rare_train].mean(), "this is the recall on the training rows: score the test rows"),
-                    Mistake(hit[y == rarest].mean(), "this is the recall over all rows, training rows included: score the test rows"),
+                    Mistake(
+                        hit[y == rarest].mean(),
+                        "this is the recall over all rows, training rows included: score the test rows",
+                    ),
                 ),
                 otherwise="among the test rows of the rarest class, the share that the model predicts as that class",
             )

@@ -99,19 +99,31 @@ def modulo_too_early(shingles, a, b):
     return (a[:, None] * x % PRIME + b[:, None]).min(axis=1)
 
 
-@wrong("1.1", part="minhash_signature", names="bottom-k of one function", reason=r"smallest values of one hash function")
+@wrong(
+    "1.1", part="minhash_signature", names="bottom-k of one function", reason=r"smallest values of one hash function"
+)
 def bottom_k(shingles, a, b):
     return np.sort(_hashes(shingles, a, b)[0])[: len(a)]
 
 
-@wrong("1.1", part="minhash_signature", names="random permutations of its own", reason=r"smallest \(a\[i\] \* x \+ b\[i\]\)")
+@wrong(
+    "1.1",
+    part="minhash_signature",
+    names="random permutations of its own",
+    reason=r"smallest \(a\[i\] \* x \+ b\[i\]\)",
+)
 def own_permutations(shingles, a, b):
     _refuse_empty(shingles)
     rng = np.random.default_rng(0)
     return _hashes(shingles, rng.integers(1, PRIME, len(a)), rng.integers(0, PRIME, len(a))).min(axis=1)
 
 
-@wrong("1.1", part="minhash_signature", names="placeholder for an empty document", reason=r"empty documents look like duplicates")
+@wrong(
+    "1.1",
+    part="minhash_signature",
+    names="placeholder for an empty document",
+    reason=r"empty documents look like duplicates",
+)
 def placeholder(shingles, a, b):
     if len(shingles) == 0:
         return np.full(len(a), PRIME)
@@ -141,7 +153,9 @@ def number_of_equal(first, second):
     return int(np.sum(first == second))
 
 
-@wrong("1.1", part="estimate_jaccard", names="Jaccard of the two sets of values", reason=r"treats the signatures as sets")
+@wrong(
+    "1.1", part="estimate_jaccard", names="Jaccard of the two sets of values", reason=r"treats the signatures as sets"
+)
 def jaccard_of_sets(first, second):
     _same_length(first, second)
     one, two = set(first.tolist()), set(second.tolist())
@@ -166,14 +180,18 @@ def zip_cuts(first, second):
     return sum(i == j for i, j in zip(first.tolist(), second.tolist(), strict=False)) / len(second)
 
 
-@wrong("1.1", part="estimate_jaccard", names="broadcasting stretches the shorter one", reason=r"compare the lengths first")
+@wrong(
+    "1.1", part="estimate_jaccard", names="broadcasting stretches the shorter one", reason=r"compare the lengths first"
+)
 def broadcasting(first, second):
     return float(np.mean(first == second))
 
 
 @right("1.1", part="minhash_signature", names="a loop over Python integers")
 def signature_loop(shingles, a, b):
-    return np.array([min((i * x + j) % PRIME for x in shingles.tolist()) for i, j in zip(a.tolist(), b.tolist(), strict=True)])
+    return np.array(
+        [min((i * x + j) % PRIME for x in shingles.tolist()) for i, j in zip(a.tolist(), b.tolist(), strict=True)]
+    )
 
 
 @right("1.1", part="minhash_signature", names="unsigned arithmetic, one function at a time, a non-contiguous result")
@@ -778,7 +796,9 @@ def _ready(train, test, fit=None, fill=np.nanmedian, **std):
     filled = np.where(np.isnan(fit), filler, fit)
     scale = filled.std(axis=0, **std)
     scale[scale < 1e-12] = 1
-    return tuple(np.where(empty, 0.0, (np.where(np.isnan(p), filler, p) - filled.mean(axis=0)) / scale) for p in (train, test))
+    return tuple(
+        np.where(empty, 0.0, (np.where(np.isnan(p), filler, p) - filled.mean(axis=0)) / scale) for p in (train, test)
+    )
 
 
 @wrong("1.6", names="statistics of both parts", reason=r"come from both parts together")
@@ -824,7 +844,9 @@ def prepare_train_only(train, test):
     return {"train": _ready(train, test)[0]}
 
 
-@wrong("1.6", names="own statistics when there is one row", reason=r"its own statistics: use those of the training part")
+@wrong(
+    "1.6", names="own statistics when there is one row", reason=r"its own statistics: use those of the training part"
+)
 def prepare_one_row(train, test):
     if len(test) == 1:
         return _ready(train, test)[0], np.zeros_like(test)
@@ -1280,7 +1302,9 @@ def vendi_any_diagonal(similarity):
 @right("1.9", names="a loop with math, eigh")
 def vendi_loop(similarity):
     _unit_diagonal(similarity)
-    return math.exp(-sum(p * math.log(p) for p in np.linalg.eigh(similarity)[0].tolist() / np.float64(len(similarity)) if p > 0))
+    return math.exp(
+        -sum(p * math.log(p) for p in np.linalg.eigh(similarity)[0].tolist() / np.float64(len(similarity)) if p > 0)
+    )
 
 
 @right("1.9", names="singular values and a small constant")
@@ -1345,8 +1369,7 @@ def fix_bare_model(table, target, seed=0):
 @wrong("1.10", names="a pipeline without the imputer", reason=r"contains NaN")
 def fix_gaps(table, target, seed=0):
     x = table.drop(columns=target)
-    done = _trained(table.fillna(x.median()), target, seed, model=_pipeline_without_imputer())
-    return done
+    return _trained(table.fillna(x.median()), target, seed, model=_pipeline_without_imputer())
 
 
 def _pipeline_without_imputer():
@@ -1391,7 +1414,9 @@ def fix_encoded(table, target, seed=0):
 
 @wrong("1.10", names="accuracy", reason=r"accuracy over all classes")
 def fix_accuracy(table, target, seed=0):
-    return _trained(table, target, seed, score=lambda m, x, y, rows, rare: accuracy_score(y[rows], m.predict(x.iloc[rows])))
+    return _trained(
+        table, target, seed, score=lambda m, x, y, rows, rare: accuracy_score(y[rows], m.predict(x.iloc[rows]))
+    )
 
 
 @wrong("1.10", names="precision", reason=r"this is the precision")
@@ -1455,7 +1480,12 @@ def fix_leaky_scaler(table, target, seed=0):
     before = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(x)
     classifier = LogisticRegression(class_weight="balanced", max_iter=1000).fit(before.transform(x)[train], y[train])
     model = Pipeline([("before", before), ("classifier", classifier)])
-    return {"model": model, "train_rows": train, "test_rows": test, "minority_recall": _recall(model, x, y, test, _rarest(y))}
+    return {
+        "model": model,
+        "train_rows": train,
+        "test_rows": test,
+        "minority_recall": _recall(model, x, y, test, _rarest(y)),
+    }
 
 
 @wrong("1.10", names="the table changed", reason=r"works in place: work on a copy")
@@ -1470,7 +1500,9 @@ def fix_in_place(table, target, seed=0):
 def fix_sample_weights(table, target, seed=0):
     x, y = table.drop(columns=target), table[target]
     train, test = _split_rows(table, target, seed)
-    model = Pipeline([("fill", SimpleImputer(strategy="mean")), ("scale", StandardScaler()), ("model", LogisticRegression(C=10.0))])
+    model = Pipeline(
+        [("fill", SimpleImputer(strategy="mean")), ("scale", StandardScaler()), ("model", LogisticRegression(C=10.0))]
+    )
     weights = compute_sample_weight("balanced", y.iloc[train])
     model.fit(x.iloc[train].to_numpy(), y.iloc[train].tolist(), model__sample_weight=weights)
     rare = y.value_counts().idxmin()
