@@ -229,7 +229,7 @@ def _tidy(page: Page, height: int) -> None:
 
 
 def photograph(page: Page, target: Path, *, part_px: int = PART_PX) -> list[Path]:
-    """Save the whole notebook as `target`, or as `target-1.png`, `target-2.png` … when it is high."""
+    """Save the whole notebook as `target`, or as `target-01.png`, `target-02.png` … when it is high."""
     _tidy(page, part_px)
     scroller = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer").first
     scroller.evaluate("e => e.scrollTo(0, 0)")
@@ -248,7 +248,7 @@ def photograph(page: Page, target: Path, *, part_px: int = PART_PX) -> list[Path
         page.wait_for_timeout(250)
         there = int(scroller.evaluate("e => e.scrollTop"))
         skip = top - there  # the last part cannot scroll that far: leave out what the one before has shown
-        path = target if total <= step else target.with_name(f"{target.stem}-{n}{target.suffix}")
+        path = target if total <= step else target.with_name(f"{target.stem}-{n:02}{target.suffix}")
         height = min(step - skip, total - top)
         page.screenshot(
             path=str(path), clip={"x": box["x"], "y": box["y"] + skip, "width": box["width"], "height": height}
