@@ -98,13 +98,13 @@ def audit(
             found += score_check(subject, scores)
             bar.update()
     found.sort(key=lambda f: (SEVERITIES.index(f.severity), DIMENSIONS.index(f.dimension), f.code, -f.count))
-    return AuditReport(tuple(found), _summary(subject, scores), _picture(subject, scores))
+    return AuditReport(tuple(found), _summary(subject, scores), _picture(subject, scores, found))
 
 
 def _scores(subject: Subject, by_column: dict[Hashable, float]) -> Scores:
     if subject.target is None or subject.target.is_class:
         return Scores(by_column)
-    return Scores(by_column, "R² of ranks", 0.0)
+    return Scores(by_column, "R²", 0.0)
 
 
 def _summary(subject: Subject, scores: Scores) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _summary(subject: Subject, scores: Scores) -> dict[str, Any]:
         "time": None if subject.time is None else str(subject.time),
         "source": (table.attrs.get("source") or {}).get("file"),
         "kinds": kinds,
-        "missing_cells": float(table.isna().to_numpy().mean()),
+        "missing_cells": f"{table.isna().to_numpy().mean():.1%}",
         "independent_directions": f"{directions:.1f} of {numbers} numeric columns"
         + (f" ({used} rows)" if used else ""),
     }
@@ -130,7 +130,7 @@ def _summary(subject: Subject, scores: Scores) -> dict[str, Any]:
     return {key: value for key, value in summary.items() if value is not None or key == "target"}
 
 
-def _picture(subject: Subject, scores: Scores) -> Picture:
+def _picture(subject: Subject, scores: Scores, found: list[Finding]) -> Picture:
     gaps = {c: subject.missing(c) for c in subject.table.columns}
     worst = sorted((c for c in gaps if gaps[c].any()), key=lambda c: -gaps[c].mean())[:12]
     slices = np.array_split(np.arange(subject.n), min(60, subject.n))
@@ -141,4 +141,5 @@ def _picture(subject: Subject, scores: Scores) -> Picture:
         order = np.argsort(-counts, kind="stable")
         classes = tuple((str(subject.target.classes[k]), int(counts[k])) for k in order[:12])
     best = sorted(scores.by_column.items(), key=lambda item: -item[1])[:12]
-    return Picture(missing, classes, tuple((str(c), s) for c, s in best), scores.name, scores.floor)
+    suspects = tuple(str(c) for f in found if f.code == "target_leak" for c in f.columns)
+    return Picture(missing, classes, tuple((str(c), s) for c, s in best), scores.name, scores.floor, suspects)

@@ -8,7 +8,9 @@ from helpers.training_data.report import Picture
 
 BLUE, ORANGE = "#3b8bc4", "#D55E00"
 ROW = 18
-LABEL = 150
+LABEL = 132
+BAR = 110
+MAP = 180
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, weight: str = "normal") -> Markup:
@@ -20,11 +22,11 @@ def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, 
 def _svg(title: str, width: int, height: int, parts: list[Markup]) -> Markup:
     return Markup(
         '<svg role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}" '
-        'style="max-width:100%;font-family:system-ui,sans-serif">{}{}</svg>'
+        'style="max-width:100%;font-family:inherit">{}{}</svg>'
     ).format(title, width, height, width, height, _text(0, 14, title, weight="bold"), Markup("").join(parts))
 
 
-def _cut(text: str, length: int = 22) -> str:
+def _cut(text: str, length: int = 20) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -33,15 +35,15 @@ def missing_map(picture: Picture) -> Markup:
     if not picture.missing:
         return Markup("")
     cells = len(picture.missing[0][1])
-    width = LABEL + 240
-    step = 240 / cells
+    width = LABEL + MAP
+    step = MAP / cells
     parts = []
     for i, (name, shares) in enumerate(picture.missing):
         y = 24 + i * ROW
         parts.append(_text(LABEL - 6, y + 13, _cut(name), "end"))
         parts.append(
-            Markup('<rect x="{}" y="{}" width="240" height="{}" fill="currentColor" opacity=".09"/>').format(
-                LABEL, y, ROW - 3
+            Markup('<rect x="{}" y="{}" width="{}" height="{}" fill="currentColor" opacity=".09"/>').format(
+                LABEL, y, MAP, ROW - 3
             )
         )
         parts += [
@@ -63,7 +65,7 @@ def class_bars(picture: Picture) -> Markup:
         return Markup("")
     total = sum(count for _, count in picture.classes)
     most = max(count for _, count in picture.classes)
-    bars = [(name, count / most, f"{count:,} ({count / total:.1%})") for name, count in picture.classes]
+    bars = [(name, count / most, f"{count:,} ({count / total:.1%})", BLUE) for name, count in picture.classes]
     return _bars("Rows of each class", bars)
 
 
@@ -72,19 +74,22 @@ def score_bars(picture: Picture) -> Markup:
     if not picture.scores:
         return Markup("")
     floor = picture.score_floor
-    bars = [(name, max(0.0, (value - floor) / (1 - floor)), f"{value:.2f}") for name, value in picture.scores]
-    return _bars(f"{picture.score_name} of one column alone", bars)
+    bars = [
+        (name, max(0.0, (value - floor) / (1 - floor)), f"{value:.2f}", ORANGE if name in picture.suspects else BLUE)
+        for name, value in picture.scores
+    ]
+    return _bars(f"{picture.score_name} of one column alone ({floor:g} is chance)", bars)
 
 
-def _bars(title: str, bars: list[tuple[str, float, str]]) -> Markup:
+def _bars(title: str, bars: list[tuple[str, float, str, str]]) -> Markup:
     parts = []
-    for i, (name, share, label) in enumerate(bars):
+    for i, (name, share, label, colour) in enumerate(bars):
         y = 24 + i * ROW
         parts.append(_text(LABEL - 6, y + 13, _cut(name), "end"))
         parts.append(
             Markup('<rect x="{}" y="{}" width="{}" height="{}" fill="{}" rx="2"/>').format(
-                LABEL, y, round(max(1.0, 150 * share), 1), ROW - 3, BLUE
+                LABEL, y, round(max(1.0, BAR * share), 1), ROW - 3, colour
             )
         )
-        parts.append(_text(LABEL + max(1.0, 150 * share) + 5, y + 13, label, size=11))
-    return _svg(title, LABEL + 240, 30 + len(bars) * ROW, parts)
+        parts.append(_text(LABEL + max(1.0, BAR * share) + 5, y + 13, label, size=11))
+    return _svg(title, LABEL + BAR + 80, 30 + len(bars) * ROW, parts)

@@ -67,6 +67,7 @@ class Picture:
     scores: tuple[tuple[str, float], ...] = ()
     score_name: str = "AUC"
     score_floor: float = 0.5
+    suspects: tuple[str, ...] = ()  # columns that are drawn in the warning colour
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def headline(report: AuditReport) -> str:
     summary = report.table_summary
     counts = report.counts()
     about = f", target {summary['target']!r}" if summary.get("target") is not None else ""
-    found = ", ".join(f"{counts[s]} {s}" for s in SEVERITIES)
+    found = f"{counts['severe']} severe, {plural(counts['warning'], 'warning')}, {plural(counts['note'], 'note')}"
     return f"{summary['rows']:,} rows × {summary['columns']:,} columns{about}: {found}"
 
 
@@ -199,7 +200,7 @@ def _short(value: Any) -> str:
 
 def summary_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the report says about the table besides the findings."""
-    skip = {"rows", "columns", "target"}
+    skip = {"rows", "columns", "target", "best_single_columns"}
     return [(key.replace("_", " "), _short(plain(value))) for key, value in summary.items() if key not in skip]
 
 

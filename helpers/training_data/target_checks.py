@@ -30,7 +30,7 @@ SPLIT_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Limits:
-    """Scores (AUC, or share of rank variance for a quantity) from which a column is suspicious."""
+    """Scores (AUC, or R² for a quantity) from which a column is suspicious."""
 
     certain: float
     strong: float
