@@ -129,7 +129,7 @@ def _sides(path: str, documents: int) -> dict[str, Callable[[], Side]]:
     return {
         "ours": ours_at(documents),
         "ours on a tenth": ours_at(documents // 10),
-        "ours on a hundredth": ours_at(documents // 100),
+        "ours on a thousandth": ours_at(documents // 1000),
         "datasketch": lambda: run_side("benchmarks.near_duplicates:datasketch_batch", path=path, documents=documents),
     }
 
@@ -150,11 +150,11 @@ def _figures(found: dict[str, list[Side]], checked: list[dict[str, float]], docu
         Bar("<=", 12),
     )
     above = {
-        name: [one - base for one, base in zip(peaks[name], peaks["ours on a hundredth"], strict=True)]
+        name: [one - base for one, base in zip(peaks[name], peaks["ours on a thousandth"], strict=True)]
         for name in ("ours", "ours on a tenth")
     }
     yield figure(
-        f"memory above that of {documents // 100:,} functions, from {small:,} to {documents:,}, ×",
+        f"memory above that of {documents // 1000:,} functions, from {small:,} to {documents:,}, ×",
         ratios(above["ours"], [max(one, 1) for one in above["ours on a tenth"]]),
         Bar("<=", 12),
     )

@@ -241,6 +241,17 @@ def test_real_functions_agree_with_brute_force_and_with_datasketch(functions: li
     assert min(len(ours), len(theirs)) >= 0.95 * len(truth) > 10
 
 
+def test_more_recall_loses_nothing_and_costs_more_candidates():
+    documents = edited_corpus(100, seed=11)
+    truth = set(brute_force(documents, 0.8))
+    usual, careful = near_duplicates(documents), near_duplicates(documents, recall=0.995)
+    assert (careful.bands, careful.rows) == (21, 6)
+    assert set(usual.all_pairs()) <= truth
+    assert len(truth) * 0.99 <= len(set(careful.all_pairs()) & truth)
+    assert set(usual.all_pairs()) <= set(careful.all_pairs())
+    assert usual.n_candidates < careful.n_candidates
+
+
 def test_clusters_are_the_connected_components_of_the_pairs():
     documents = edited_corpus(80, seed=2)
     found = near_duplicates(documents)
@@ -388,6 +399,8 @@ def test_bars_are_shown_only_when_asked_for(capfd: pytest.CaptureFixture[str]):
         ({"num_hashes": 0}, ValueError, "num_hashes is 0"),
         ({"num_hashes": 12.0}, TypeError, "num_hashes is of type float"),
         ({"shingle": 0}, ValueError, "shingle is 0"),
+        ({"recall": 1}, ValueError, "recall is 1"),
+        ({"recall": None}, TypeError, "recall is of type NoneType"),
         ({"shingle": True}, TypeError, "shingle is of type bool"),
         ({"keep": "last"}, ValueError, "keep is 'last'"),
         ({"client": "tcp://127.0.0.1:8786"}, TypeError, "client is of type str"),
@@ -430,6 +443,18 @@ def test_rows_of_a_table_are_compared_with_missing_equal_to_missing():
     found = deduplicate(table)
     assert found.keep.tolist() == (~table.duplicated()).tolist()
     assert [c.tolist() for c in found.clusters] == [[0, 2], [1, 3]]
+
+
+def test_a_table_may_repeat_a_column_name_or_have_no_columns():
+    table = pd.DataFrame([[1, 2], [1, 3], [1, 2]], columns=["a", "a"])
+    assert deduplicate(table).keep.tolist() == [True, True, False]
+    assert deduplicate(table.iloc[:, :0]).keep.tolist() == [True, False, False]
+    assert deduplicate(table.iloc[:0]).clusters == ()
+
+
+def test_a_series_of_texts_is_a_collection_of_texts():
+    assert deduplicate(pd.Series(["a", "A ", "b"])).keep.tolist() == [True, False, True]
+    assert near_duplicates(pd.Series(["a", "A ", "b"], index=[5, 5, 5])).keep.tolist() == [True, False, True]
 
 
 def test_deduplicate_refuses_what_is_no_collection_of_texts():

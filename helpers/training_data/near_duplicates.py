@@ -144,9 +144,8 @@ def deduplicate(
     Raises:
         TypeError: `documents` is one string, no iterable, or holds something else than strings.
     """
-    if hasattr(documents, "duplicated"):
-        rows = cast("pd.DataFrame", documents)
-        return _deduplicated(rows.groupby(list(rows.columns), dropna=False, sort=False).ngroup().to_numpy())
+    if hasattr(documents, "columns"):
+        return _deduplicated(_row_groups(cast("pd.DataFrame", documents)))
     check_documents(documents)
     seen: dict[bytes, int] = {}
     groups: list[int] = []
@@ -156,6 +155,14 @@ def deduplicate(
             digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
             groups.append(seen.setdefault(digest, len(seen)))
     return _deduplicated(np.array(groups, dtype=np.int64))
+
+
+def _row_groups(table: pd.DataFrame) -> Ints:
+    """A number for each row, equal for equal rows."""
+    if not len(table.columns):
+        return np.zeros(len(table), dtype=np.int64)
+    columns = [table.iloc[:, column] for column in range(len(table.columns))]
+    return table.groupby(columns, dropna=False, sort=False, observed=True).ngroup().to_numpy()
 
 
 def _deduplicated(groups: Ints) -> Deduplicated:
@@ -220,9 +227,11 @@ class Permutations:
     fold: UInts
 
 
-def random_permutations(num_hashes: int, threshold: float, seed: int | np.random.Generator) -> Permutations:
-    """Permutations for a seed, cut for a threshold."""
-    bands, rows = choose_bands(num_hashes, threshold)
+def random_permutations(
+    num_hashes: int, threshold: float, seed: int | np.random.Generator, recall: float = 0.9
+) -> Permutations:
+    """Permutations for a seed, cut for a threshold and a recall."""
+    bands, rows = choose_bands(num_hashes, threshold, recall)
     rng = np.random.default_rng(seed)
     a = rng.integers(0, 1 << 32, num_hashes, dtype=np.uint32) | np.uint32(1)
     b = rng.integers(0, 1 << 32, num_hashes, dtype=np.uint32)
@@ -424,6 +433,7 @@ def near_duplicates(
     threshold: float = 0.8,
     num_hashes: int = 128,
     shingle: int = 5,
+    recall: float = 0.9,
     keep: Literal["first", "longest"] = "first",
     seed: int | np.random.Generator = 0,
     progress: bool = False,
@@ -436,6 +446,8 @@ def near_duplicates(
         threshold: Jaccard similarity in (0, 1].
         num_hashes: length of the MinHash signature; `choose_bands` cuts it.
         shingle: words in an n-gram. A shorter document has one shingle, all its words.
+        recall: in (0, 1), the chance of finding a pair that lies exactly at the threshold (more similar ones are
+            found more surely). More means shorter bands and more candidates to compare.
         keep: which of a cluster stays, the `first` or the `longest` (in characters; of equals the first).
         seed: of the random orders; the same seed gives the same answer in every process.
         progress: show bars.
@@ -444,8 +456,8 @@ def near_duplicates(
         TypeError, ValueError: an argument is not what is listed here, or a document is not a string.
     """
     check_documents(documents)
-    _check_options(threshold, num_hashes, shingle, keep)
-    permutations = random_permutations(num_hashes, threshold, seed)
+    _check_options(threshold, num_hashes, shingle, recall, keep)
+    permutations = random_permutations(num_hashes, threshold, seed, recall)
     if client is not None:
         from helpers.training_data.near_duplicates_cluster import near_duplicates_on_cluster
 
@@ -469,12 +481,15 @@ def near_duplicates(
     return assemble(merged, candidates[good], similarity[good], len(candidates), permutations, keep)
 
 
-def _check_options(threshold: float, num_hashes: int, shingle: int, keep: str) -> None:
+def _check_options(threshold: float, num_hashes: int, shingle: int, recall: float, keep: str) -> None:
     """Raise TypeError or ValueError naming the option, before any work."""
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number):
-        raise TypeError(f"threshold is of type {type(threshold).__name__}; give a number in (0, 1]")
+    for option, number in (("threshold", threshold), ("recall", recall)):
+        if isinstance(number, bool) or not isinstance(number, int | float | np.number):
+            raise TypeError(f"{option} is of type {type(number).__name__}; give a number between 0 and 1")
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold}; it must be above 0 and at most 1")
+    if not 0 < recall < 1:
+        raise ValueError(f"recall is {recall}; it must be above 0 and below 1")
     for name, value in (("num_hashes", num_hashes), ("shingle", shingle)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise TypeError(f"{name} is of type {type(value).__name__}; give a positive integer")
