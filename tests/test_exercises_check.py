@@ -1,6 +1,7 @@
 # ruff: noqa: NPY002 - the global random state that learners use is the point
 """`check` tells passed, not attempted and not yet apart, records them, and leaves the session as it found it."""
 
+import dataclasses
 import io
 import os
 import random
@@ -397,15 +398,36 @@ def test_exercises_come_in_the_order_of_their_numbers_and_by_notebook(monkeypatc
         exercises(3)
 
 
-def test_a_module_of_checks_is_imported_when_its_first_exercise_is_asked_for(monkeypatch, tmp_path):
+def test_a_module_of_checks_is_imported_when_its_first_exercise_is_asked_for(monkeypatch):
     imported = []
-    monkeypatch.setattr(registry, "MODULES", {7: "seventh"})
-    monkeypatch.setattr(registry.importlib, "import_module", imported.append)
+
+    def import_module(name):
+        imported.append(name)
+        if name.endswith(".seventh") and "7.3" not in registry._registered:
+            exercise("7.3", parts=("f",), **ABOUT)(lambda trial, f: None)
+
+    monkeypatch.setattr(registry, "MODULES", {7: "seventh", 3: "third"})
+    monkeypatch.setattr(registry.importlib, "import_module", import_module)
     find("1.2")
     assert imported == []
-    with pytest.raises(ValueError, match="there are"):
-        find("7.1")
-    assert set(imported) == {"helpers.exercises.seventh"}
+    assert find("7.3").id == "7.3"
+    assert imported == ["helpers.exercises.seventh"]
+    imported.clear()
+    registry._registered.pop("7.3")
+    assert [e.id for e in exercises(7)] == ["7.3"]
+    assert imported == ["helpers.exercises.seventh"]
+    exercises()
+    assert imported[1:] == ["helpers.exercises.seventh", "helpers.exercises.third"]
+
+
+def test_a_registered_exercise_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        find("1.2").title = "another"
+
+
+def test_the_fields_of_an_exercise_must_be_named():
+    with pytest.raises(TypeError, match="positional"):
+        exercise("3.1", "title")
 
 
 def test_registering_keeps_the_function_and_its_fields():
