@@ -16,7 +16,7 @@ MARK_COLOURS = {
     "hint": COLOURS["info"],
     "reveal": COLOURS["info"],
 }
-LEGEND = "✗ not yet   ✓ passed   ? hint   ! solution opened before a pass"
+LEGEND = "✗ not yet · ✓ passed · ? hint · ! solution opened before a pass"
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,10 @@ def _table(rows: list[Row]) -> str:
         sign = f'<span style="color:{COLOURS[row.mood]};font-weight:bold">{SIGNS[row.mood]}</span>'
         trail = " ".join(f'<span style="color:{MARK_COLOURS[e]};font-weight:bold">{MARKS[e]}</span>' for e in row.shown)
         values = (sign, escape(row.exercise.id), escape(row.exercise.title), _tries(row.attempts), trail)
-        lines.append("<tr>" + "".join(f'<td style="{cell}">{value}</td>' for value in values) + "</tr>")
-    style = "border-collapse:collapse;margin:.4em 0;border:none;font-size:inherit"
+        lines.append(
+            '<tr style="background:none">' + "".join(f'<td style="{cell}">{value}</td>' for value in values) + "</tr>"
+        )
+    style = "color:inherit;border-collapse:collapse;margin:.4em 0;border:none;font-size:inherit"
     return f'<table style="{style}"><tbody>{"".join(lines)}</tbody></table>'
 
 
