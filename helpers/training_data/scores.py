@@ -1,11 +1,11 @@
 """How much one column alone says about the target, measured so that chance and memory do not count.
 
 For classes a score is an AUC (0.5 is chance, 1.0 is everything; the mean over classes, one against the rest, when
-there are more than two). For a quantity it is R², the share of the variance of the target or of its
-ranks that is explained, whichever is larger (0 is chance). Numbers: the better of the rank statistic, folded so that .1 counts as .9, and a small tree judged
-out of fold. Categories: the target's mean per category, learnt on the other folds; learnt on the same rows it would
-say .8 about a column of random names (Micci-Barreca, "A preprocessing scheme for high-cardinality categorical
-attributes", 2001; Kaufman et al., "Leakage in data mining", 2012).
+there are more than two). For a quantity it is R², the explained share of the variance of the target or of its ranks,
+whichever is larger (0 is chance). Numbers: the better of the rank statistic, folded so that .1 counts as .9, and a
+small tree judged out of fold. Categories: the target's mean per category, learnt on the other folds; learnt on the
+same rows it would say .8 about a column of random names (Micci-Barreca, "A preprocessing scheme for high-cardinality
+categorical attributes", 2001; Kaufman et al., "Leakage in data mining", 2012).
 """
 
 from __future__ import annotations

@@ -270,7 +270,8 @@ def _decode(raw: bytes, encoding: str | None, notes: _Notes) -> tuple[str, str]:
         except UnicodeError as error:
             at = getattr(error, "start", 0)
             raise notes.error(
-                f"byte {at} is not {encoding}: {error}; leave encoding out to have it found", raw[:at].count(b"\n") + 1
+                f"byte {at} is not {encoding} ({getattr(error, 'reason', error)}); leave encoding out to have it found",
+                raw[:at].count(b"\n") + 1,
             ) from None
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),
@@ -332,13 +333,7 @@ def _guess_encoding(raw: bytes, first_bad: int, notes: _Notes) -> tuple[str, str
     if b"\0" in raw[:4000]:
         raise notes.error(f"this is a binary file, not text. Accepted: {ACCEPTED}")
     special = b"\n".join(row for row in raw.splitlines() if not row.isascii())[:100_000]
-    found = from_bytes(special)
-    names = [match.encoding for match in found]
-    # short Western texts fit several code pages: take the usual one when it is among them
-    best = found.best()
-    chosen = (
-        "cp1252" if "cp1252" in names and best and best.encoding.startswith(_WESTERN) else names[0] if names else ""
-    )
+    chosen = _likely_encoding(special, from_bytes(special, cp_isolation=list(_CODE_PAGES)))
     for candidate in (chosen, "cp1252", "latin-1"):
         try:
             text = raw.decode(candidate) if candidate else None
@@ -360,20 +355,22 @@ def _guess_encoding(raw: bytes, first_bad: int, notes: _Notes) -> tuple[str, str
     return text, candidate
 
 
-_WESTERN = (
-    "cp125",
-    "latin",
-    "iso8859",
-    "mac_",
-    "cp437",
-    "cp85",
-    "cp858",
-    "hp_roman",
-    "cp1140",
-    "cp500",
-    "cp037",
-    "cp775",
+_CODE_PAGES = (
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
+    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
 )
+"""The encodings that tables come in; among all that exist, short texts would fit a dozen."""
+
+
+def _likely_encoding(special: bytes, found: Any) -> str:
+    """The usual Western code page where it fits about as well as the best; it also gets what is too short to tell."""
+    best = found.best()
+    if best is None or sum(byte >= 128 for byte in special[:1000]) < 8:
+        return "cp1252"
+    fits = [match for match in found if match.chaos <= best.chaos + 0.15]
+    if any("cp1252" in (match.encoding, *match.could_be_from_charset) for match in fits):
+        return "cp1252"
+    return str(best.encoding)
 
 
 def _control_share(text: str) -> float:
@@ -542,7 +539,8 @@ def _scan_with(reader: Any, delimiter: str, skipped: int, skip_blanks: bool, not
     if rows == 0:
         shown = delimiter.join(header)[:80]
         raise notes.error(f"the file has column names but no rows ({shown!r})")
-    extra = wider == rows
+    # one name above two columns is a title rather than R's way to write row names
+    extra = wider == rows and (named > 1 or trailing)
     if odd and not extra:
         _ragged(odd, named, rows, last_line, notes)
     names = _names(header if not extra or trailing else [_free_name("row_name", header), *header], notes)
@@ -879,12 +877,15 @@ def _read_parquet(raw: bytes, file: Path, notes: _Notes) -> pd.DataFrame:
             "Rename it to .parquet.",
         )
     try:
-        arrow = pq.read_table(pa.BufferReader(raw))
+        opened = pq.ParquetFile(pa.BufferReader(raw))
+        names = opened.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise notes.error(f"column names occur several times: {sorted({n for n in names if names.count(n) > 1})}")
+        arrow = opened.read()
+    except TableError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise notes.error(f"the Parquet file is damaged ({str(error).splitlines()[0]})") from None
-    names = arrow.column_names
-    if len(set(names)) < len(names):
-        raise notes.error(f"column names occur several times: {sorted({n for n in names if names.count(n) > 1})}")
     if arrow.num_rows == 0 or not names:
         raise notes.error(f"the file has {len(names)} columns but no rows")
     return _from_arrow(arrow, notes)
