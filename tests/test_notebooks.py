@@ -35,6 +35,7 @@ def run(path: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> nbformat.N
                 request_save_on_cell_execute=False,
                 autosave_cell_every=0,
                 execution_timeout=600,
+                extra_arguments=["--log-level=ERROR"],
             )
         except PapermillExecutionError as problem:
             failed = told(path, problem)

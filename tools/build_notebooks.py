@@ -166,12 +166,11 @@ def kernel_environment() -> Iterator[dict[str, str]]:
             "IPYTHONDIR": str(Path(folder) / "ipython"),
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYTHONHASHSEED": "0",
-            "PYTHONWARNINGS": "default",
             "COLUMNS": "100",
             "LINES": "40",
         }
-        inherited = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CLICOLOR_FORCE", "MATPLOTLIBRC")}
-        yield inherited | changed
+        unwanted = {"FORCE_COLOR", "CLICOLOR_FORCE", "MATPLOTLIBRC", "PYTHONWARNINGS"}
+        yield {k: v for k, v in os.environ.items() if k not in unwanted} | changed
 
 
 def execute(notebook: NotebookNode, path: Path, *, progress: bool = True) -> None:
