@@ -15,7 +15,7 @@ least a threshold. Comparing all pairs costs n²; this costs about n:
 5. Pairs become clusters by union-find, and one document of each cluster is kept.
 
 Memory: the texts are read in pieces and not held. Per distinct document there stay 8 bytes for each different
-shingle, 8 bytes for each band and some 200 bytes besides.
+shingle, 8 bytes for each band and some 200 bytes besides; twice that for a moment, when the pieces are joined.
 """
 
 from __future__ import annotations
@@ -232,7 +232,12 @@ def random_permutations(
 ) -> Permutations:
     """Permutations for a seed, cut for a threshold and a recall."""
     bands, rows = choose_bands(num_hashes, threshold, recall)
-    rng = np.random.default_rng(seed)
+    if seed is None or isinstance(seed, bool):
+        raise TypeError(f"seed is {seed}; give an integer from 0 on or a numpy Generator")
+    try:
+        rng = np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"seed is {seed!r}; give an integer from 0 on or a numpy Generator") from error
     a = rng.integers(0, 1 << 32, num_hashes, dtype=np.uint32) | np.uint32(1)
     b = rng.integers(0, 1 << 32, num_hashes, dtype=np.uint32)
     fold = rng.integers(0, 1 << 64, rows, dtype=np.uint64) | np.uint64(1)
