@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from helpers.training_data.splits import plain_scalar
+
 
 def out_of_fold_probabilities(
     model: Any, x: Any, y: ArrayLike, *, folds: int = 5, seed: int = 0
@@ -41,9 +43,9 @@ def out_of_fold_probabilities(
     codes, names = pd.factorize(labels, sort=True)
     counts = np.bincount(codes)
     if len(names) < 2:
-        raise ValueError(f"y has one class only ({names[0]!r}): nothing to predict")
+        raise ValueError(f"y has one class only ({plain_scalar(names[0])!r}): nothing to predict")
     if counts.min() < folds:
-        rare = names[int(counts.argmin())]
+        rare = plain_scalar(names[int(counts.argmin())])
         raise ValueError(
             f"class {rare!r} of y has {counts.min()} rows, fewer than folds={folds}: merge or drop it, "
             "or use fewer folds"

@@ -169,7 +169,7 @@ def _strata(table: pd.DataFrame, target: Hashable | None) -> _Strata:
         bins = pd.qcut(y.astype(float).rank(method="first"), min(10, max(1, len(y) // 10)), labels=False)
         return _Strata(bins.to_numpy(dtype=np.int64), [], False)
     codes, names = pd.factorize(y)
-    return _Strata(codes.astype(np.int64), list(names), True)
+    return _Strata(codes.astype(np.int64), [plain_scalar(name) for name in names], True)
 
 
 def _blocks(table: pd.DataFrame, group: Hashable | None) -> Rows:
@@ -437,10 +437,11 @@ def class_weights(y: Any) -> dict[Any, float]:
     if is_quantity(labels) and not pd.api.types.is_integer_dtype(labels):
         raise ValueError(f"y must be classes, got a quantity with {labels.nunique():,} distinct values")
     counts = labels.value_counts(sort=False)
+    counts = counts[counts > 0]  # a category that does not occur
     n, k = len(labels), len(counts)
-    return {_plain(label): n / (k * int(count)) for label, count in counts.items() if count}
+    return {plain_scalar(label): n / (k * int(count)) for label, count in counts.items()}
 
 
-def _plain(value: Any) -> Any:
+def plain_scalar(value: Any) -> Any:
     """A NumPy scalar as the Python value it stands for."""
     return value.item() if isinstance(value, np.generic) else value

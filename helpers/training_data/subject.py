@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from helpers.training_data.splits import check_column, check_table, float_column, is_quantity, time_values
+from helpers.training_data.splits import check_column, check_table, float_column, is_quantity, plain_scalar, time_values
 
 Kind = Literal["number", "flag", "time", "category", "text", "id", "empty"]
 
@@ -142,7 +142,7 @@ def check_target(y: pd.Series, name: Hashable) -> None:
         raise ValueError(f"target={name!r} is missing in every row")
     distinct = values.map(repr).nunique() if values.dtype == object else values.nunique()
     if distinct < 2:
-        raise ValueError(f"target={name!r} has one class only ({values.iloc[0]!r}): nothing to learn")
+        raise ValueError(f"target={name!r} has one class only ({plain_scalar(values.iloc[0])!r}): nothing to learn")
     if not pd.api.types.is_numeric_dtype(y) and distinct > max(20, len(values) // 2):
         raise ValueError(
             f"target={name!r} has {distinct:,} distinct values in {len(values):,} rows: neither classes nor numbers"
@@ -202,6 +202,6 @@ def read_target(y: pd.Series) -> Target:
     order = np.argsort([str(c) for c in classes], kind="stable")
     place = np.empty(len(order) + 1, dtype=np.int64)
     place[order], place[-1] = np.arange(len(order)), -1
-    names = tuple(c.item() if isinstance(c, np.generic) else c for c in np.asarray(classes, dtype=object)[order])
+    names = tuple(plain_scalar(c) for c in np.asarray(classes, dtype=object)[order])
     unknown = np.full(len(y), np.nan)
     return Target(y.name, True, present, place[codes], names, unknown, unknown)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.training_data.splits import near_names
+from helpers.training_data.splits import near_names, plain_scalar
 from helpers.training_data.values import (
     DECIMAL_COMMA,
     EURO_THOUSANDS,
@@ -935,7 +935,7 @@ def _check_target(table: pd.DataFrame, target: Hashable, notes: _Notes) -> None:
     if len(values) == 0:
         raise notes.error(f"target {target!r} is missing in every row")
     if values.nunique() == 1:
-        raise notes.error(f"target {target!r} has one class only ({values.iloc[0]!r}): nothing to learn")
+        raise notes.error(f"target {target!r} has one class only ({plain_scalar(values.iloc[0])!r}): nothing to learn")
     if len(values) < len(table):
         gone = len(table) - len(values)
         notes.add(
