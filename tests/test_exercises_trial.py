@@ -159,7 +159,15 @@ def test_a_callable_object_and_a_method_are_answers(trial):
         def unwritten(self, x):
             raise NotImplementedError
 
+    class Unwritten:
+        def __call__(self, x):
+            raise NotImplementedError
+
     assert trial.call(Adder(), 1) == 2
+    assert trial.last == 2
+    assert is_stub(Unwritten())
+    with pytest.raises(NotAttempted, match=r"^Unwritten$"):
+        trial.call(Unwritten(), 1)
     assert trial.call(Adder().method, 1) == 3
     with pytest.raises(NotAttempted):
         trial.call(Adder().unwritten, 1)
@@ -200,6 +208,18 @@ def test_an_exception_is_quoted_with_its_type_message_and_the_learner_s_line(tri
     assert failure.got.endswith(f'at line {line}: return y["key"] * scale')
     assert failure.input == "y = [1, 2]"
     assert isinstance(failure.__cause__, TypeError)
+
+
+def helper_that_fails(y):
+    return 1 / y
+
+
+def test_the_innermost_of_the_learner_s_own_lines_is_named(trial):
+    def answer(y):
+        return helper_that_fails(y) + 1
+
+    line = helper_that_fails.__code__.co_firstlineno + 1
+    assert failure_of(trial.call, answer, 0).got == f"ZeroDivisionError: division by zero, at line {line}: return 1 / y"
 
 
 def test_the_learner_s_line_is_named_and_not_the_library_s(trial):
@@ -318,7 +338,7 @@ def reorder_dict(x):
 
 
 def change_shape(x):
-    x.shape = (4, 1)
+    x.resize((4, 1), refcheck=False)
 
 
 def change_tensor(x):
@@ -364,7 +384,29 @@ def test_a_tensor_changed_in_place_is_found(trial):
     trial.close(torch.tensor([1.0, 2.0], dtype=torch.bfloat16), np.array([1, 2]), what="v")
 
 
-@pytest.mark.parametrize("make", [make for _, make in CHANGES])
+def holds_itself():
+    loop = [1]
+    loop += [loop, loop]
+    return loop
+
+
+def shared_a_million_times():
+    inner = [1]
+    for _ in range(40):
+        inner = [inner, inner]
+    return inner
+
+
+READ_ONLY = [
+    holds_itself,
+    shared_a_million_times,
+    lambda: [np.float64("nan")],
+    lambda: {"nan": float("nan")},
+    lambda: [Box(holds_itself())],
+]
+
+
+@pytest.mark.parametrize("make", [*(make for _, make in CHANGES), *READ_ONLY])
 def test_an_argument_that_is_only_read_is_no_change(trial, make):
     assert trial.call(lambda x: 3, make()) == 3
 
@@ -864,14 +906,22 @@ class Broken:
         raise RuntimeError("no repr")
 
 
-class BrokenLength(list):
-    def __len__(self):
-        raise RuntimeError("no length")
+class BrokenArray(np.ndarray):
+    @property
+    def dtype(self):
+        raise RuntimeError("no dtype")
 
 
 @pytest.mark.parametrize(
     "value",
-    [Loud(), Broken(), BrokenLength(), [Loud()] * 9, {i: [[["x" * 99] * 9] * 9] * 9 for i in range(99)}]
+    [
+        Loud(),
+        Broken(),
+        np.zeros(3).view(BrokenArray),
+        10**5000,
+        [Loud()] * 9,
+        {i: [[["x" * 99] * 9] * 9] * 9 for i in range(99)},
+    ]
     + ["a\nb" * 999, 10**4000, np.zeros((999, 999)), itertools.count(), np.array(["x" * 999] * 20), {1, 2, 3}]
     + [pd.DataFrame(np.zeros((99, 99))), np.array([Loud()] * 3), range(10**9), np.zeros(3, dtype="V8"), b"x" * 9999],
     ids=lambda v: type(v).__name__,

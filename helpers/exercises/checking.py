@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ import numpy as np
 
 from helpers.exercises import cards, log
 from helpers.exercises.cards import Card, Displayed
-from helpers.exercises.comparing import torch_if_imported
 from helpers.exercises.describing import describe, shorten
 from helpers.exercises.registry import Exercise, find
 from helpers.exercises.trial import CheckFailed, NotAttempted, Trial, is_stub
@@ -92,7 +92,7 @@ _passed_here: set[str] = set()
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Leave the global random states, numpy's error handling and the warning filters as they were."""
-    torch = torch_if_imported()
+    torch = sys.modules.get("torch")  # never imported for this: it takes seconds
     python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the learner's state is the point
     torch_state = torch.get_rng_state() if torch is not None else None
     cuda_states = torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None

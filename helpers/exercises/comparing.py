@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from helpers.exercises.describing import describe, number_pair
 
 Array = np.ndarray[Any, Any]
+Seen = set[tuple[int, int]]  # pairs of objects, by id, that were compared already: one difference ends it all
 
 
 @dataclass(frozen=True)
@@ -64,62 +64,63 @@ def plain(value: Any) -> Any:
 
 def as_array(value: Any) -> Array | None:
     """The value as a numpy array, or None when it is not an array of anything."""
-    if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach"):
-        value = value.detach().cpu()
-        value = value.numpy() if str(value.dtype) != "torch.bfloat16" else value.float().numpy()
     try:
+        if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = value.numpy() if str(value.dtype) != "torch.bfloat16" else value.float().numpy()
         return np.asarray(value)
-    except Exception:  # ragged lists, objects whose __array__ fails
+    except Exception:  # ragged lists, sparse tensors, objects whose __array__ fails
         return None
 
 
-def same(first: Any, second: Any, depth: int = 0) -> bool:
+def same(first: Any, second: Any, seen: Seen | None = None) -> bool:
     """True unless the second object's content differs from the first's: finds arguments changed in place."""
-    if first is second or depth > 20:
+    seen = set() if seen is None else seen
+    pair = (id(first), id(second))
+    if first is second or pair in seen:  # met before, or an object that holds itself
         return True
+    seen.add(pair)
     if type(first) is not type(second):
         return False
     if isinstance(first, np.ndarray):
-        return first.dtype == second.dtype and _same_array(first, second, depth)
+        return first.dtype == second.dtype and _same_array(first, second, seen)
     if isinstance(first, np.random.Generator | np.random.RandomState):
         return True  # drawing numbers from a generator is what it is there for
     if isinstance(first, dict):
-        keys_same = _same_items(list(first), list(second), depth)
-        return keys_same and _same_items(list(first.values()), list(second.values()), depth)
+        keys_same = _same_items(list(first), list(second), seen)
+        return keys_same and _same_items(list(first.values()), list(second.values()), seen)
     if isinstance(first, list | tuple):
-        return _same_items(first, second, depth)
-    return _same_object(first, second, depth)
+        return _same_items(first, second, seen)
+    return _same_object(first, second, seen)
 
 
-def _same_items(first: Any, second: Any, depth: int) -> bool:
-    return len(first) == len(second) and all(same(a, b, depth + 1) for a, b in zip(first, second, strict=True))
+def _same_items(first: Any, second: Any, seen: Seen) -> bool:
+    return len(first) == len(second) and all(same(a, b, seen) for a, b in zip(first, second, strict=True))
 
 
-def _same_object(first: Any, second: Any, depth: int) -> bool:
+def _same_object(first: Any, second: Any, seen: Seen) -> bool:
     package = type(first).__module__.split(".")[0]
     if package == "torch" and hasattr(first, "detach") and first.dtype == second.dtype:
-        return same(as_array(first), as_array(second), depth + 1)
+        return _same_array(np.asarray(as_array(first)), np.asarray(as_array(second)), seen)
     if package == "pandas" and hasattr(first, "equals"):
         return bool(first.equals(second))
     if isinstance(first, int | float | complex | str | bytes | set | frozenset | np.generic):
         return bool(first == second) or (first != first and second != second)
     if hasattr(first, "__dict__"):
-        return same(vars(first), vars(second), depth + 1)
+        return same(vars(first), vars(second), seen)
     return True  # nothing to look into, so nothing that an answer could have changed
 
 
-def _same_array(first: Array, second: Array, depth: int) -> bool:
+def _same_array(first: Array, second: Array, seen: Seen) -> bool:
     if first.shape != second.shape:
         return False
     if first.dtype.kind == "O":
-        return _same_items(first.ravel().tolist(), second.ravel().tolist(), depth)
+        return _same_items(first.ravel().tolist(), second.ravel().tolist(), seen)
     return np.array_equal(first, second, equal_nan=first.dtype.kind in "fcmM")
 
 
 def _numbers(want: Any) -> Array | None:
     """What was asked for as an array, or None when it is no array of numbers (dicts, texts, ragged lists)."""
-    if isinstance(want, dict | str | set | frozenset) or want is None:
-        return None
     array = as_array(want)
     return array if array is not None and (isinstance(want, np.ndarray) or array.dtype.kind in "iufcb") else None
 
@@ -201,8 +202,3 @@ def _typed(got: Any, want: Any) -> str:
     """The answer's description, led by its type where that is the news."""
     text = describe(got)
     return text if got is None or type(got) is type(want) else f"{type(got).__name__}: {text}"
-
-
-def torch_if_imported() -> Any:
-    """The torch module when something has imported it already, else None: the checks never import it."""
-    return sys.modules.get("torch")
