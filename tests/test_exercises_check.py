@@ -232,7 +232,7 @@ class FakeTorch:
 
 
 @pytest.mark.parametrize(("cuda", "calls"), [(False, ["cpu"]), (True, ["cpu", ["gpu 0", "gpu 1"]])])
-def test_the_random_states_of_all_devices_are_restored_when_torch_is_there(monkeypatch, cuda, calls):
+def test_the_random_states_of_all_devices_are_restored(monkeypatch, cuda, calls):
     fake = FakeTorch(cuda)
     monkeypatch.setitem(sys.modules, "torch", fake)
     check("1.2", disturb)

@@ -7,6 +7,7 @@ import itertools
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -341,6 +342,26 @@ def change_shape(x):
     x.resize((4, 1), refcheck=False)
 
 
+def change_object_array_shape(x):
+    x.resize((2, 1), refcheck=False)
+
+
+def change_type(x):
+    x[0] = True
+
+
+def change_dtype(x):
+    x.dtype = np.uint64
+
+
+def change_attribute_type(x):
+    x.value = 1.0
+
+
+def change_bytes(x):
+    x["a"] = b"2"
+
+
 def change_tensor(x):
     x[0] = 5.0
 
@@ -359,6 +380,11 @@ CHANGES = [
     (sort_in_place, lambda: [3, 1]),
     (reorder_dict, lambda: {"a": 1, "b": 2}),
     (change_shape, lambda: np.arange(4)),
+    (change_object_array_shape, lambda: np.array(["a", None], dtype=object)),
+    (change_type, lambda: [1]),
+    (change_dtype, lambda: np.arange(4)),
+    (change_attribute_type, lambda: Box(1)),
+    (change_bytes, lambda: {"a": b"1"}),
 ]
 
 
@@ -664,6 +690,10 @@ def test_an_answer_with_a_hostile_equality_or_array_is_refused_and_not_trusted(t
 
         __hash__ = None
 
+    liars = np.array([Liar(), Liar()], dtype=object)
+    failure_of(trial.equal, liars, np.array([1, 2], dtype=object), what="v")
+    failure_of(trial.close, liars, np.array([1, 2], dtype=object), what="v")
+
     class BadArray:
         def __array__(self, *args, **kwargs):
             raise RuntimeError("no array")
@@ -831,6 +861,26 @@ def test_the_functions_are_back_after_a_failure_inside(trial):
     assert np.linalg.eigvalsh is eigvalsh
 
 
+def test_a_forbidden_call_is_found_when_an_error_was_asked_for_too():
+    trial = Trial("1.9", answers=(by_attribute,))
+    with pytest.raises(CheckFailed) as caught, trial.forbid("numpy.linalg.eigvalsh", why="write it out"):
+        trial.raises(ValueError, by_attribute, np.eye(2), what="p")
+    assert caught.value.property == "written without numpy.linalg.eigvalsh"
+
+
+def test_a_function_of_a_module_that_nobody_imported_yet_can_be_forbidden(trial, monkeypatch):
+    def answer():
+        import wsgiref.util
+
+        return wsgiref.util.guess_scheme({})
+
+    for name in ("wsgiref", "wsgiref.util"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(CheckFailed), trial.forbid("wsgiref.util.guess_scheme", why="w"):
+        trial.call(answer)
+    assert trial.call(answer) == "http"
+
+
 def test_a_method_can_be_forbidden():
     def answer(frame):
         return frame.corr()
@@ -881,6 +931,13 @@ def test_the_message_is_the_card_the_course_promises(trial):
     )
     assert (failure.exercise, failure.property) == ("1.4", "weight of class 0")
     assert failure.input.startswith("y = int64")
+
+
+def test_below_its_card_a_failure_is_one_line(trial):
+    failure = failure_of(trial.that, False, what="p")
+    assert failure._render_traceback_() == ["✗ 1.4 not yet: p", "  repeat    check(…, seed=7)"]
+    failure.displayed = True
+    assert failure._render_traceback_() == ["✗ 1.4 not yet: p"]
 
 
 def test_a_text_of_several_lines_stays_in_its_column(trial):
@@ -944,6 +1001,7 @@ def test_any_object_is_described_in_one_short_line(value):
         ([np.float64(0.25), 2], "[0.25, 2]"),
         (1 / 3, "0.333333"),
         (pd.Series([1, 2]), "int64 Series (2,)"),
+        (SimpleNamespace(shape=(1,)), "namespace(shape=(1,))"),
         (pd.DataFrame({"a": [1]}), "DataFrame (1, 1)"),
         ({"b": 1, "a": 2}, "{'a': 2, 'b': 1}"),
         (list(range(9)), "[0, 1, 2, 3, 4, 5, …]"),
