@@ -1,4 +1,8 @@
-"""Three small pictures for the audit report, as SVG text: no plotting library, no script, any theme."""
+"""Three small pictures for the audit report, as HTML with inline styles: no plotting library, no script, any theme.
+
+Plain blocks instead of SVG, because JupyterLab removes SVG from the stored outputs of a notebook that is not trusted
+yet, which is every freshly cloned one.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,28 @@ from markupsafe import Markup
 from helpers.training_data.report import Picture
 
 BLUE, ORANGE = "#3b8bc4", "#D55E00"
-ROW = 18
-LABEL = 132
+LABEL = 130
 BAR = 110
 MAP = 180
+LINE = "font-size:12px;line-height:18px;white-space:nowrap"
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, weight: str = "normal") -> Markup:
+def _block(width: float, colour: str, opacity: float = 1.0) -> Markup:
+    """A filled rectangle, `width` pixels wide."""
     return Markup(
-        '<text x="{}" y="{}" text-anchor="{}" font-size="{}" font-weight="{}" fill="currentColor">{}</text>'
-    ).format(round(x, 1), round(y, 1), anchor, size, weight, text)
+        '<span style="display:inline-block;width:{}px;height:12px;vertical-align:middle;background:{};opacity:{}"></span>'
+    ).format(round(width, 1), colour, round(opacity, 2))
 
 
-def _svg(title: str, width: int, height: int, parts: list[Markup]) -> Markup:
+def _line(name: str, drawing: Markup, text: str = "") -> Markup:
     return Markup(
-        '<svg role="img" aria-label="{}" width="{}" height="{}" viewBox="0 0 {} {}" '
-        'style="max-width:100%;font-family:inherit">{}{}</svg>'
-    ).format(title, width, height, width, height, _text(0, 14, title, weight="bold"), Markup("").join(parts))
+        '<div style="{}"><span style="display:inline-block;width:{}px;text-align:right;margin-right:6px">{}</span>{} {}</div>'
+    ).format(LINE, LABEL, _cut(name), drawing, text)
+
+
+def _picture(title: str, lines: list[Markup]) -> Markup:
+    heading = Markup('<div style="{};font-weight:600">{}</div>').format(LINE, title)
+    return Markup("<div>{}{}</div>").format(heading, Markup("").join(lines))
 
 
 def _cut(text: str, length: int = 20) -> str:
@@ -34,29 +43,15 @@ def missing_map(picture: Picture) -> Markup:
     """Where values are missing: a line per column, a cell per slice of rows in file order."""
     if not picture.missing:
         return Markup("")
-    cells = len(picture.missing[0][1])
-    width = LABEL + MAP
-    step = MAP / cells
-    parts = []
-    for i, (name, shares) in enumerate(picture.missing):
-        y = 24 + i * ROW
-        parts.append(_text(LABEL - 6, y + 13, _cut(name), "end"))
-        parts.append(
-            Markup('<rect x="{}" y="{}" width="{}" height="{}" fill="currentColor" opacity=".09"/>').format(
-                LABEL, y, MAP, ROW - 3
-            )
-        )
-        parts += [
-            Markup('<rect x="{}" y="{}" width="{}" height="{}" fill="{}" opacity="{}"/>').format(
-                round(LABEL + j * step, 2), y, round(step + 0.3, 2), ROW - 3, ORANGE, round(0.25 + 0.75 * share, 2)
-            )
-            for j, share in enumerate(shares)
-            if share > 0
+    lines = []
+    for name, shares in picture.missing:
+        step = MAP / len(shares)
+        cells = [
+            _block(step, ORANGE, 0.25 + 0.75 * share) if share > 0 else _block(step, "gray", 0.15) for share in shares
         ]
-    height = 24 + len(picture.missing) * ROW + 18
-    parts.append(_text(LABEL, height - 5, "first row", size=11))
-    parts.append(_text(width, height - 5, "last row", "end", size=11))
-    return _svg("Where values are missing", width, height, parts)
+        lines.append(_line(name, Markup("").join(cells)))
+    ends = Markup('<span style="opacity:.75">first row … last row</span>')
+    return _picture("Where values are missing", [*lines, _line("", ends)])
 
 
 def class_bars(picture: Picture) -> Markup:
@@ -82,14 +77,5 @@ def score_bars(picture: Picture) -> Markup:
 
 
 def _bars(title: str, bars: list[tuple[str, float, str, str]]) -> Markup:
-    parts = []
-    for i, (name, share, label, colour) in enumerate(bars):
-        y = 24 + i * ROW
-        parts.append(_text(LABEL - 6, y + 13, _cut(name), "end"))
-        parts.append(
-            Markup('<rect x="{}" y="{}" width="{}" height="{}" fill="{}" rx="2"/>').format(
-                LABEL, y, round(max(1.0, BAR * share), 1), ROW - 3, colour
-            )
-        )
-        parts.append(_text(LABEL + max(1.0, BAR * share) + 5, y + 13, label, size=11))
-    return _svg(title, LABEL + BAR + 80, 30 + len(bars) * ROW, parts)
+    lines = [_line(name, _block(max(1.0, BAR * share), colour), text) for name, share, text, colour in bars]
+    return _picture(title, lines)
