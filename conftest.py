@@ -18,8 +18,11 @@ def _run_like_the_build(config):
     patch = pytest.MonkeyPatch()
     config.add_cleanup(patch.undo)
     environment = kernel_environment()
-    for name, value in environment.__enter__().items():
-        patch.setitem(os.environ, name, value)
+    wanted = environment.__enter__()
     config.add_cleanup(lambda: environment.__exit__(None, None, None))
+    for name in {*os.environ} - {*wanted}:
+        patch.delenv(name)
+    for name, value in wanted.items():
+        patch.setenv(name, value)
     # a progress bar is not stored, so nbval must not ask for it
     patch.setattr(nbval.plugin, "coalesce_streams", clean_outputs)
