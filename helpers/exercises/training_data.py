@@ -736,7 +736,8 @@ def _parts_to_prepare(rng: np.random.Generator) -> Iterator[tuple[str, Array, Ar
         "a constant column",
         fixed,
         other,
-        "the standard deviation of a constant column is 0: divide by 1 there instead",
+        "the standard deviation of a constant column is 0: divide by 1 there instead (a tiny number added to "
+        "it blows up what differs in the test part)",
     )
     void, some = train.copy(), test.copy()
     void[:, -1] = np.nan
@@ -1013,7 +1014,7 @@ def _labelled(rng: np.random.Generator, absent: bool) -> tuple[Array, Array, Arr
     """(labels, probabilities, clear): rows in which every usual mistake shows. `clear` leaves out rows that rounding
     decides, or on which the paper and cleanlab differ (several classes confident, another one more probable)."""
     while True:
-        n, k = int(rng.integers(150, 220)), int(rng.integers(4, 6))
+        n, k = int(rng.integers(240, 320)), int(rng.integers(4, 6))
         true = rng.integers(0, k - absent, n)
         labels = np.where(rng.random(n) < 0.2, rng.integers(0, k - absent, n), true)
         sharp = np.linspace(0.4, 5, k)[rng.permutation(k)]  # the model is surer of some classes than of others
@@ -1065,6 +1066,16 @@ def _issue_mistakes(labels: Array, p: Array) -> list[tuple[Array, str]]:
         (
             ((p >= bars) & other).any(axis=1),
             "any confident other class counts here: only the most probable one is the guess",
+        ),
+        (
+            (p[rows, top] >= bars[top]) & (top != labels),
+            "only the most probable class of all is asked whether it is confident: a less probable class may be "
+            "the only one that reaches its threshold, and is then the guess",
+        ),
+        (
+            (p - bars).argmax(axis=1) != labels,
+            "the guess is the class with the largest p - threshold here, reached or not: "
+            "take the most probable of the classes that reach theirs",
         ),
     ]
     if np.isinf(bars).any():

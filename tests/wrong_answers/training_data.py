@@ -875,6 +875,15 @@ def prepare_constant(train, test):
         )
 
 
+@wrong("1.6", names="a tiny number added to every scale", reason=r"a tiny number added to it blows up")
+def prepare_epsilon(train, test):
+    filler = np.where(np.isnan(train).all(axis=0), 0.0, np.nanmedian(train, axis=0))
+    filled = np.where(np.isnan(train), filler, train)
+    return tuple(
+        (np.where(np.isnan(p), filler, p) - filled.mean(axis=0)) / (filled.std(axis=0) + 1e-8) for p in (train, test)
+    )
+
+
 @wrong("1.6", names="empty column dropped", reason=r"drop no column")
 def prepare_dropped(train, test):
     pipeline = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
@@ -1150,6 +1159,17 @@ def issues_any(labels, probabilities):
     confident = probabilities >= _bars(labels, probabilities)
     confident[np.arange(len(labels)), labels] = False
     return confident.any(axis=1)
+
+
+@wrong("1.8", names="only the most probable class of all", reason=r"only the most probable class of all is asked")
+def issues_top_only(labels, probabilities):
+    top = probabilities.argmax(axis=1)
+    return (probabilities.max(axis=1) >= _bars(labels, probabilities)[top]) & (top != labels)
+
+
+@wrong("1.8", names="largest margin over the threshold", reason=r"largest p - threshold")
+def issues_margin(labels, probabilities):
+    return (probabilities - _bars(labels, probabilities)).argmax(axis=1) != labels
 
 
 @wrong("1.8", names="last step missing", reason=r"the last step is missing")
