@@ -835,7 +835,15 @@ def swallowed(m):
         return np.ones(len(m))
 
 
-CALLS = [by_attribute, by_module_alias, by_imported_name, by_late_import, by_helper, swallowed]
+def swallowed_and_then_lost(m):
+    try:
+        values = eigvalsh(m)
+    except Exception:
+        values = None
+    return values.sum()
+
+
+CALLS = [swallowed_and_then_lost, by_attribute, by_module_alias, by_imported_name, by_late_import, by_helper, swallowed]
 
 
 @pytest.mark.parametrize("answer", CALLS)
@@ -948,6 +956,14 @@ def test_a_text_of_several_lines_stays_in_its_column(trial):
 def test_the_same_seed_gives_the_same_cases():
     assert Trial("1.1", 3).rng.integers(0, 99, 9).tolist() == Trial("1.1", 3).rng.integers(0, 99, 9).tolist()
     assert Trial("1.1", 3).rng.random() != Trial("1.1", 4).rng.random()
+    assert Trial("1.1").rng.random() == np.random.default_rng(0).random()
+
+
+def test_the_input_of_a_message_stays_short_with_many_arguments(trial):
+    trial.call(lambda *args: 1, *["x" * 99] * 10)
+    assert len(trial.input) <= 10 * (len("argument 10 = ") + 30 + 2)
+    trial.call(lambda a: 1, "x" * 50)
+    assert "x" * 50 in trial.input
 
 
 # --- descriptions -----------------------------------------------------------------------------------------------------

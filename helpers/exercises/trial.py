@@ -221,10 +221,13 @@ class Trial:
             for owner, name, _, refuse in patches:
                 _set(owner, name, refuse)
             yield
+        except Exception:
+            if self._forbidden is None:
+                raise
         finally:
             for owner, name, original, _ in patches:
                 _set(owner, name, original)
-        if self._forbidden is not None:  # the answer swallowed the exception
+        if self._forbidden is not None:  # also when the answer caught it, or failed because of it
             raise self._forbidden
 
     def failure(
