@@ -61,7 +61,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import precision_score, recall_score, roc_auc_score
+from sklearn.metrics import brier_score_loss, precision_score, recall_score, roc_auc_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -115,8 +115,8 @@ is_late = (flights["late"] == "late").to_numpy()
 measured = roc_auc_score(is_late, flights["dep_delay"])
 predict("AUC of dep_delay alone", guess=guess, measured=round(measured, 2))
 
-# %% [markdown] id="exercise-1-7-text"
-# ### Exercise 1.7 · A feature that knows the answer
+# %% [markdown] id="exercise-1-1-text"
+# ### Exercise 1.1 · A feature that knows the answer
 #
 # difficulty 3/5 · 15 min · asked as: "Your model has an AUC of 0.99 on the first day. What do you check?"
 #
@@ -125,7 +125,7 @@ predict("AUC of dep_delay alone", guess=guess, measured=round(measured, 2))
 # **Fold** it, `max(auc, 1 - auc)`: a feature that ranks everything the wrong way round knows the answer just as well.
 # Do this twice, for the values on the rows where `x` is present, and for the indicator "x is missing" on all rows; the score is the larger one. Without scikit-learn's metrics.
 
-# %% id="exercise-1-7" tags=["exercise"]
+# %% id="exercise-1-1" tags=["exercise"]
 def leak_score(x: np.ndarray, y: np.ndarray) -> float:
     """Larger of two folded AUCs (0.5 to 1): of the present values of x, and of the indicator that x is missing.
 
@@ -147,10 +147,10 @@ def leak_score(x: np.ndarray, y: np.ndarray) -> float:
     return max(folded_auc(x[~missing], positive[~missing]), folded_auc(missing, positive))
     ### END SOLUTION
 
-# %% id="check-1-7"
-check("1.7", leak_score)
+# %% id="check-1-1"
+check("1.1", leak_score)
 
-# %% [markdown] id="aloud-1-7" tags=["solution"]
+# %% [markdown] id="aloud-1-1" tags=["solution"]
 # **What to say out loud.** A score that is too good is first a suspicion of leakage: a feature that is recorded after, or because of, the outcome. I rank the features by their single AUC, folded because
 # 0.1 is as telling as 0.9, and I look at missingness on its own: "discharge date present" may *be* the label.
 # The AUC is the Mann–Whitney statistic (Hanley and McNeil 1982): it needs ranks only, so units, outliers and monotone transformations do not matter.
@@ -255,15 +255,15 @@ print(f"choosing columns before instead of inside:  {choosing[0] - choosing[1]:+
 # **What to say out loud.** Scaling before the split is wrong in principle and changed nothing measurable here: 569 rows fix a mean well, with or without the fold.
 # Choosing columns *by the target* before the split is fatal, because the choice has already seen the test labels. An honest candidate says both: a `Pipeline` costs nothing, so always use it, but know which leak hurts.
 
-# %% [markdown] id="exercise-1-6-text"
-# ### Exercise 1.6 · Preprocessing that does not leak
+# %% [markdown] id="exercise-1-2-text"
+# ### Exercise 1.2 · Preprocessing that does not leak
 #
 # difficulty 2/5 · 12 min · asked as: "Where do you fit the imputer and the scaler, and what happens if you fit them before the split?"
 #
 # Fill gaps (NaN) with the column's median, then standardise to mean 0 and standard deviation 1 (divide by $n$, `ddof=0`). All three statistics come from the
 # **training part only**, mean and standard deviation after filling. A constant column is only centred (scale 1). A column without a single training value becomes 0 in both parts.
 
-# %% id="exercise-1-6" tags=["exercise"]
+# %% id="exercise-1-2" tags=["exercise"]
 def prepare(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(train_ready, test_ready): float arrays without gaps, of the shapes of train (n, d) and test (m, d).
 
@@ -286,10 +286,10 @@ def prepare(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return ready(train), ready(test)
     ### END SOLUTION
 
-# %% id="check-1-6"
-check("1.6", prepare)
+# %% id="check-1-2"
+check("1.2", prepare)
 
-# %% [markdown] id="aloud-1-6" tags=["solution"]
+# %% [markdown] id="aloud-1-2" tags=["solution"]
 # **What to say out loud.** Everything that is estimated from data is part of the model and is fitted on the training part alone, inside every fold of a cross-validation; a scikit-learn `Pipeline` does this without thinking.
 # Fitted before the split, medians and scales let test rows shape the training features. For a median and a scale over many independent rows the effect is usually small;
 # it is large for steps that look at the target: selecting features on all rows finds "skill" in pure noise (Ambroise and McLachlan 2002), and so do target encoding and oversampling before the split.
@@ -335,8 +335,8 @@ plots.bars(
 lost = group_scores["nearest neighbour, random split"] - group_scores["nearest neighbour, split by patient"]
 print(f"nearest neighbour: {lost:.2f} of its accuracy under the random split is memory of the patient")
 
-# %% [markdown] id="exercise-1-5-text"
-# ### Exercise 1.5 · A split that nothing straddles
+# %% [markdown] id="exercise-1-3-text"
+# ### Exercise 1.3 · A split that nothing straddles
 #
 # difficulty 4/5 · 20 min · asked as: "The same patients appear several times and some rows are near-duplicates. How do you split?"
 #
@@ -344,7 +344,7 @@ print(f"nearest neighbour: {lost:.2f} of its accuracy under the random split is 
 # through a chain of such links: A and B share a patient, B and C are duplicates, so A, B and C form one block.
 # Assign whole blocks at random until the test part holds about `test_share` of the **rows**: the share may be off by at most the size of the largest block.
 
-# %% id="exercise-1-5" tags=["exercise"]
+# %% id="exercise-1-3" tags=["exercise"]
 def grouped_split(
     groups: np.ndarray, clusters: np.ndarray, test_share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -371,10 +371,10 @@ def grouped_split(
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
     ### END SOLUTION
 
-# %% id="check-1-5"
-check("1.5", grouped_split)
+# %% id="check-1-3"
+check("1.3", grouped_split)
 
-# %% [markdown] id="aloud-1-5" tags=["solution"]
+# %% [markdown] id="aloud-1-3" tags=["solution"]
 # **What to say out loud.** The test set must stand for what the model will meet: new patients, not new rows of known patients. Rows and their labels (patients, duplicate clusters) form a graph,
 # its connected components are the smallest blocks that can be moved, and the split draws blocks, not rows.
 # The price: the share is only approximate, the test score varies more because the number of independent units is the number of blocks, and stratifying gets harder.
@@ -387,7 +387,8 @@ check("1.5", grouped_split)
 # ## 3 · Imbalance: what weights do, and what they do not
 #
 # About one flight in forty is cancelled. A model that never predicts a cancellation is right 97.5 % of the time and useless. The usual answers are **class weights**, **resampling**, or **another threshold**.
-# They are compared here on recall and precision of the rare class, on the ranking (AUC), and on whether the predicted probabilities can be believed.
+# They are compared here on recall and precision of the rare class, on the ranking (AUC), and on whether the predicted probabilities can be believed
+# (their mean against the true rate, and the Brier score: the mean squared error of a probability, smaller is better).
 
 # %% id="imbalance-data"
 planned = datasets.flights(30_000 if QUICK else 150_000, seed=SEED + 1)
@@ -396,7 +397,8 @@ columns = planned[["month", "hour", "carrier", "origin"]].astype("category")
 x = pd.get_dummies(columns, dtype=float).assign(distance=planned["distance"])
 train, test = train_test_split(np.arange(len(x)), test_size=0.4, stratify=cancelled, random_state=SEED)
 weights = td.class_weights(cancelled[train])
-print(f"{cancelled.mean():.1%} cancelled; balanced weights {weights[True]:.1f} for a cancelled flight, {weights[False]:.2f} for the others")
+print(f"{cancelled.mean():.1%} are cancelled")
+print(f"balanced weights: {weights[True]:.1f} for a cancelled flight, {weights[False]:.2f} for the others")
 
 # %% id="imbalance-fit"
 def cancellation_model(rows: np.ndarray, weights: str | None = None) -> np.ndarray:
@@ -425,6 +427,7 @@ for name, threshold in thresholds.items():
         "precision": precision_score(cancelled[test], probability > threshold, zero_division=0),
         "AUC": roc_auc_score(cancelled[test], probability),
         "mean probability": probability.mean(),
+        "Brier score": brier_score_loss(cancelled[test], probability),
     }
 imbalance = pd.DataFrame(rows).T
 imbalance.round(3)
@@ -576,7 +579,7 @@ effect = {
 }
 plots.bars(
     effect,
-    title="Removing suspects recovers most of what the wrong labels cost",
+    title="Removing the suspects helps, removing as many rows at random does not",
     xlabel="accuracy on test digits with true labels",
     highlight=[name for name in effect if "suspects" in name],
 );
@@ -596,8 +599,8 @@ for axis, suspect in zip(plots.panels([""] * 8, width=1.25, height=1.8), worst.i
 # **What to say out loud.** Out of fold, most wrong labels are found and few right ones accused. In sample the forest has memorised the wrong labels, agrees with them, and finds almost nothing: the single most common mistake with this method.
 # How much cleaning helps depends on the learner: a nearest neighbour repeats every wrong label it meets, a regularised model averages them away. Compare with removing as many rows *at random*, or the gain may only look like one.
 
-# %% [markdown] id="exercise-1-8-text"
-# ### Exercise 1.8 · Label errors by confident learning
+# %% [markdown] id="exercise-1-5-text"
+# ### Exercise 1.5 · Label errors by confident learning
 #
 # difficulty 4/5 · 20 min · asked as: "How would you find mislabelled rows without relabelling everything?"
 #
@@ -607,7 +610,7 @@ for axis, suspect in zip(plots.panels([""] * 8, width=1.25, height=1.8), worst.i
 # 2. Row $i$ is *confidently* in class $k$ where $p_{ik} \ge t_k$. If it is so in several classes, guess the most probable one; if in none, there is no guess.
 # 3. A row is an issue if there is a guess and it differs from the label, unless the label is the most probable class of all.
 
-# %% id="exercise-1-8" tags=["exercise"]
+# %% id="exercise-1-5" tags=["exercise"]
 def confident_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Bool mask (n,) of probable label errors, as cleanlab's filter_by="confident_learning" finds them.
 
@@ -625,10 +628,10 @@ def confident_issues(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarra
     return confident.any(axis=1) & (guess != labels) & (top != labels)
     ### END SOLUTION
 
-# %% id="check-1-8"
-check("1.8", confident_issues)
+# %% id="check-1-5"
+check("1.5", confident_issues)
 
-# %% [markdown] id="aloud-1-8" tags=["solution"]
+# %% [markdown] id="aloud-1-5" tags=["solution"]
 # **What to say out loud.** A class's own mean confidence is the bar for belonging to it, so a model that is less sure about class 7 than about class 0 is not punished for it: this is what the per-class threshold buys over "argmax differs from the label".
 # The counts of (label, guess) pairs form the confident joint, which also estimates *how many* labels of each kind are wrong (Northcutt, Jiang and Chuang 2021).
 # The probabilities must be out-of-fold: a model that has seen the wrong label reproduces it, and finds almost nothing.
@@ -699,8 +702,8 @@ axis.set(xlabel="exact Jaccard similarity", ylabel="MinHash estimate")
 axis.legend(loc="upper left")
 print(f"root mean square error {np.sqrt(np.mean(error**2)):.3f}; largest {np.abs(error).max():.3f}")
 
-# %% [markdown] id="exercise-1-1-text"
-# ### Exercise 1.1 · MinHash signature
+# %% [markdown] id="exercise-1-6-text"
+# ### Exercise 1.6 · MinHash signature
 #
 # difficulty 2/5 · 15 min · asked as: "You have a billion documents. How do you find the near-duplicates without comparing all pairs?"
 #
@@ -712,7 +715,7 @@ print(f"root mean square error {np.sqrt(np.mean(error**2)):.3f}; largest {np.abs
 #
 # `estimate_jaccard` estimates $J(A, B) = |A \cap B| / |A \cup B|$ from two signatures: the share of positions at which they agree.
 
-# %% id="exercise-1-1" tags=["exercise"]
+# %% id="exercise-1-6" tags=["exercise"]
 PRIME = 2**31 - 1
 
 
@@ -738,10 +741,10 @@ def estimate_jaccard(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.mean(np.asarray(first) == np.asarray(second)))
     ### END SOLUTION
 
-# %% id="check-1-1"
-check("1.1", minhash_signature, estimate_jaccard)
+# %% id="check-1-6"
+check("1.6", minhash_signature, estimate_jaccard)
 
-# %% [markdown] id="aloud-1-1" tags=["solution"]
+# %% [markdown] id="aloud-1-6" tags=["solution"]
 # **What to say out loud.** If a hash function orders all shingles at random, the smallest shingle of $A \cup B$ is equally likely to be
 # any of them, and the two minima agree exactly when it lies in $A \cap B$: so $P(\text{minima agree}) = J(A, B)$ (Broder 1997).
 # The mean over $k$ hash functions is an unbiased estimate with standard error $\sqrt{J(1-J)/k}$: 0.035 for $k = 128$ and $J = 0.8$.
@@ -771,8 +774,8 @@ axis = plots.lines(
 axis.axvline(0.8, color="#333333", linestyle="--", linewidth=1)
 {name: round(float(meeting_probability(0.8, *shape)), 3) for name, shape in shapes.items()}
 
-# %% [markdown] id="exercise-1-2-text"
-# ### Exercise 1.2 · Bands and rows
+# %% [markdown] id="exercise-1-7-text"
+# ### Exercise 1.7 · Bands and rows
 #
 # difficulty 2/5 · 10 min · asked as: "How do you choose the bands and rows of an LSH index for a similarity threshold of 0.8?"
 #
@@ -780,7 +783,7 @@ axis.axvline(0.8, color="#333333", linestyle="--", linewidth=1)
 # Write the probability of that for documents of Jaccard similarity $s$, and the choice of bands and rows:
 # more rows in a band mean fewer false candidates, so take as many as the wanted recall at the threshold allows.
 
-# %% id="exercise-1-2" tags=["exercise"]
+# %% id="exercise-1-7" tags=["exercise"]
 def collision_probability(jaccard: float | np.ndarray, bands: int, rows: int) -> float | np.ndarray:
     """Probability that two documents share a band; a float for a float, an array for an array of the same shape."""
     ### BEGIN SOLUTION
@@ -802,10 +805,10 @@ def choose_bands(num_hashes: int, threshold: float, recall: float = 0.9) -> tupl
     raise ValueError(f"{num_hashes} hashes cannot reach recall {recall} at threshold {threshold}")
     ### END SOLUTION
 
-# %% id="check-1-2"
-check("1.2", collision_probability, choose_bands)
+# %% id="check-1-7"
+check("1.7", collision_probability, choose_bands)
 
-# %% [markdown] id="aloud-1-2" tags=["solution"]
+# %% [markdown] id="aloud-1-7" tags=["solution"]
 # **What to say out loud.** One row agrees with probability $s$, a whole band with $s^r$, no band at all with $(1-s^r)^b$; so a pair is found with
 # probability $1-(1-s^r)^b$, an S-curve whose steep part lies near $(1/b)^{1/r}$ (Leskovec, Rajaraman and Ullman, *Mining of Massive Datasets*, chapter 3).
 # More rows move the curve to the right: fewer false candidates and more missed pairs; more bands do the opposite.
@@ -898,8 +901,8 @@ print(f"functions with at least half of their 13-grams in training: {len(flagged
 # **What to say out loud.** N-gram overlap finds copies, not knowledge: a renamed, translated or paraphrased item passes. A short item cannot be tested at all and is *not* clean. So contamination is reported three ways: overlap with its n and its normalisation,
 # the score on flagged against unflagged items, and a fresh test set written after the training data was collected. GPT-3's paper (Brown et al. 2020, appendix C) reports its own: a bug left overlaps in, and retraining was too dear.
 
-# %% [markdown] id="exercise-1-3-text"
-# ### Exercise 1.3 · Benchmark contamination
+# %% [markdown] id="exercise-1-8-text"
+# ### Exercise 1.8 · Benchmark contamination
 #
 # difficulty 2/5 · 15 min · asked as: "How would you find out whether your benchmark leaked into the training set?"
 #
@@ -907,7 +910,7 @@ print(f"functions with at least half of their 13-grams in training: {len(flagged
 # that occur in some training document. Tokens come from `tokenise` (lower-case words). An n-gram never runs over the border between two documents.
 # An item of fewer than `n` tokens has no n-grams: its share is NaN, because "cannot be tested" is not "clean".
 
-# %% id="exercise-1-3" tags=["exercise"]
+# %% id="exercise-1-8" tags=["exercise"]
 def ngram_overlap(training: list[str], benchmark: list[str], n: int = 13) -> np.ndarray:
     """Share of each benchmark item's n-grams that occur in a training document.
 
@@ -927,10 +930,10 @@ def ngram_overlap(training: list[str], benchmark: list[str], n: int = 13) -> np.
     return np.array(shares, dtype=float)
     ### END SOLUTION
 
-# %% id="check-1-3"
-check("1.3", ngram_overlap)
+# %% id="check-1-8"
+check("1.8", ngram_overlap)
 
-# %% [markdown] id="aloud-1-3" tags=["solution"]
+# %% [markdown] id="aloud-1-8" tags=["solution"]
 # **What to say out loud.** A benchmark measures skill only on text the model has not seen, so I look for long runs of the benchmark's tokens in the training set;
 # GPT-3's authors searched for 13-grams (Brown et al. 2020, appendix C). A short n accuses common phrases, a long n misses copies with small edits, and normalising
 # (case, punctuation) decides as much as n does. This version holds every n-gram of the training set; at scale, index the benchmark, which is small, and stream the training set past it.
@@ -1130,6 +1133,38 @@ def train_and_score(table: pd.DataFrame, target: str, seed: int = 0) -> dict:
 
 # %% id="check-1-10"
 check("1.10", train_and_score)
+
+# %% id="measured-1-10" tags=["solution"]
+def hurried(table: pd.DataFrame, target: str, seed: int) -> tuple[float, float]:
+    """The script above with numpy imported and a seed: its score, and the recall of the rare class that it hides."""
+    data = table.drop(columns=target)
+    x, y = (data - data.mean()) / data.std(), table[target].to_numpy() == "eight"
+    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=seed)
+    model = LogisticRegression(max_iter=1000).fit(x_train, y_train)
+    return model.score(x_test, y_test), model.predict(x_test)[y_test].mean()
+
+
+pixels, digit = datasets.digits()
+eights = pd.DataFrame(pixels[:, 17:31]).rename(columns=str)
+eights["is"] = np.where(digit == 8, "eight", "other")
+hasty = pd.DataFrame([hurried(eights, "is", seed) for seed in range(20)], columns=["accuracy", "recall of the eights"])
+careful = [train_and_score(eights, "is", seed)["minority_recall"] for seed in range(20)]
+print(hasty.agg(["mean", "min", "max"]).round(2))
+print(f"always 'other': accuracy {np.mean(digit != 8):.2f}; mended: recall of the eights {np.mean(careful):.2f}, {min(careful):.2f} to {max(careful):.2f}")
+
+# %% [markdown] id="aloud-1-10" tags=["solution"]
+# **The bugs, and what each does to the score.**
+#
+# 1. **`np` is not imported**: a `NameError`, but only after the table was read and preprocessed. In a notebook a stale `np` from another cell hides it until the kernel restarts.
+# 2. **X is preprocessed before the split**: medians, means and scales have seen the test rows. With many independent rows the score hardly moves; with few rows, a trend in time or a step that looks at the target it is too good.
+# 3. **The target goes through `preprocess` too**: its codes are scaled, and `> 0` then asks whether a code lies above the mean code. Two classes survive by luck; of three, two are merged, and which two depends on the frequencies.
+#    A missing label has the code −1, so `fillna` never sees it, and it is silently counted with the first class.
+# 4. **The split is not stratified and has no seed**: chance decides how many rare rows are tested, so the score differs from run to run, and two models cannot be compared.
+# 5. **The weights are computed and never used**: the rare class is found far too seldom. `class_weight="balanced"` is the same weights, used.
+# 6. **The score is the accuracy**: with a rare class, "always the other one" scores almost as well, so bug 5 does not show.
+# 7. **The preprocessing is not returned with the model** (nor is the model): nobody can predict a raw row as it was done here. A constant column would also become 0/0 = NaN.
+#
+# *Follow-up: which one do you mend first?* The score. Until it measures what matters (recall of the rare class, on a fixed, stratified split), no other repair can be seen to help.
 
 # %% [markdown] id="own-text"
 # ## 11 · The report on your own file

@@ -22,11 +22,650 @@ Array = np.ndarray[Any, Any]
 PRIME = 2**31 - 1
 
 
-# ---------------------------------------------------------------------------------------------------- 1.1 MinHash
+# ---------------------------------------------------------------------------------------------------- 1.1 leak
 
 
 @exercise(
     "1.1",
+    title="A feature that knows the answer",
+    parts=("leak_score",),
+    difficulty=3,
+    minutes=15,
+    asked_as="Your model has an AUC of 0.99 on the first day. What do you check?",
+    hints=(
+        "Write one inner function for the folded AUC of any score, and use it twice: for the present values, "
+        "and for 'is missing'.",
+        "The AUC needs only ranks: add up the ranks of the positives, take off the smallest sum they could have, "
+        "n1 * (n1 + 1) / 2, and divide by the number of pairs.",
+        "Tied values share their mean rank: `scipy.stats.rankdata` does that; `argsort` twice does not. "
+        "Before dividing: is one of the classes empty among these rows?",
+        "`rank_sum = rankdata(score)[positive].sum()`; `auc = (rank_sum - n1 * (n1 + 1) / 2) / (n1 * n0)`; "
+        "`max(auc, 1 - auc)`; "
+        "then the larger of `folded(x[~missing], y[~missing])` and `folded(missing, y)`.",
+    ),
+)
+def leak(trial: Trial, leak_score: Answer) -> None:
+    for what, x, y, mistakes, otherwise in _leak_cases(trial.rng):
+        with trial.forbid(
+            "sklearn.metrics.roc_auc_score", "sklearn.metrics.roc_curve", why="the AUC from ranks or pairs"
+        ):
+            got = trial.call(leak_score, x, y)
+        trial.is_type(got, (int, float), what="the score", otherwise="one number, the larger of the two folded AUCs")
+        trial.close(got, _leak(x, y), what=what, mistakes=mistakes, otherwise=otherwise)
+    trial.raises(
+        ValueError,
+        leak_score,
+        x,
+        np.ones_like(y),
+        what="a target of one class is refused",
+        otherwise="without both classes there is no pair to rank: raise ValueError rather than return NaN or 0.5",
+    )
+
+
+LeakCase = tuple[str, Array, Array, Sequence[Mistake], str]
+
+
+def _leak_cases(rng: np.random.Generator) -> Iterator[LeakCase]:
+    n = 2 * int(rng.integers(30, 60))
+    y = rng.permutation(np.repeat([0, 1], [n // 2 + 6, n // 2 - 6]))
+    noise = rng.normal(size=n)
+    missing = np.zeros(n, dtype=bool)
+    for c in (0, 1):
+        missing[np.flatnonzero(y == c)[:6]] = True
+    tied = _tied_feature(rng, y, missing)
+    yield (
+        "the AUC of a good feature with ties and gaps",
+        tied,
+        y,
+        _auc_mistakes(tied, y),
+        "ties count one half, gaps stay out of the ranking",
+    )
+    yield (
+        "a feature that ranks the classes the wrong way round",
+        -tied,
+        y,
+        (),
+        "fold the AUC, max(auc, 1 - auc): 0.1 tells as much as 0.9",
+    )
+    yield (
+        "a constant feature",
+        np.ones(n),
+        np.sort(y),
+        (),
+        "ties count one half (tied values share their mean rank): the order of the rows must not matter, and "
+        "a constant knows nothing",
+    )
+    for reverse in (False, True):
+        x = noise.copy()
+        x[(y == 0 if reverse else y == 1) & (rng.random(n) < 0.8)] = np.nan
+        x[np.flatnonzero(y == (0 if reverse else 1))[:3]] = (-0.5, 0.0, 0.5)  # both classes stay present
+        yield (
+            f"noise that is missing mostly in class {0 if reverse else 1}",
+            x,
+            y,
+            (),
+            "fold each of the two AUCs before taking the larger: few gaps among the positives tell as much as many"
+            if reverse
+            else "that a value is missing can be the leak: score the indicator np.isnan(x) on all rows as well",
+        )
+    yield (
+        "a feature without values",
+        np.full(n, np.nan),
+        y,
+        (),
+        "no present row and no difference in missingness: 0.5, nothing is known",
+    )
+    yield (
+        "a feature present in one class only",
+        np.where((y == 1) & (np.arange(n) % 2 == 0), noise, np.nan),
+        y,
+        (),
+        "among the present rows there is one class only: that AUC counts as 0.5, the indicator's decides",
+    )
+
+
+def _tied_feature(rng: np.random.Generator, y: Array, missing: Array) -> Array:
+    """Powers of 3, higher in class 1 and missing where told, drawn so that every usual mistake has its own value."""
+    while True:
+        x = 3.0 ** np.round(1.5 * y + rng.normal(size=len(y)))
+        x[missing] = np.nan
+        values = [_leak(x, y), *(mistake.value for mistake in _auc_mistakes(x, y))]
+        if len({round(value, 6) for value in values}) == len(values):
+            return x
+
+
+def _leak(x: Array, y: Array) -> float:
+    gap = np.isnan(x)
+    return max(_folded(x[~gap], y[~gap]), _folded(gap.astype(float), y))
+
+
+def _folded(score: Array, y: Array, tie: float = 0.5) -> float:
+    auc = _pair_auc(score, y, tie)
+    return max(auc, 1 - auc)
+
+
+def _pair_auc(score: Array, y: Array, tie: float = 0.5) -> float:
+    """The AUC by its definition: over all pairs of a positive and a negative row."""
+    pairs = np.subtract.outer(score[y == 1], score[y == 0])
+    return float(np.mean((pairs > 0) + tie * (pairs == 0))) if pairs.size else 0.5
+
+
+def _auc_mistakes(x: Array, y: Array) -> tuple[Mistake, ...]:
+    gap = np.isnan(x)
+    known, of = x[~gap], y[~gap]
+    n1, n0 = int(of.sum()), int((1 - of).sum())
+    ranks = np.empty(len(known))
+    ranks[np.argsort(known, kind="stable")] = np.arange(1, len(known) + 1)
+    by_place = float((ranks[of == 1].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+    filled = {"0": 0.0, "the median": np.median(known), "the mean": np.mean(known)}
+    found = [
+        (_folded(known, of, tie=0.0), "tied pairs count nothing here: they count one half"),
+        (_folded(known, of, tie=1.0), "tied pairs count as won here: they count one half"),
+        (by_place, "ties are ranked by their place in the array: tied values share their mean rank"),
+        (
+            _folded(np.where(gap, known.max() + 1, x), y),
+            "gaps were ranked as the largest values: rank the present rows only",
+        ),
+        *(
+            (_folded(np.where(gap, filler, x), y), f"gaps were filled with {name}: rank the present rows only")
+            for name, filler in filled.items()
+        ),
+        (
+            abs(float(np.corrcoef(known, of)[0, 1])),
+            "this is a correlation: an AUC needs ranks only, and 0.5 means nothing is known",
+        ),
+    ]
+    return tuple(Mistake(max(value, _folded(gap.astype(float), y)), text) for value, text in found)
+
+
+# ---------------------------------------------------------------------------------------------------- 1.2 preprocessing
+
+
+@exercise(
+    "1.2",
+    title="Preprocessing that does not leak",
+    parts=("prepare",),
+    difficulty=2,
+    minutes=12,
+    asked_as="Where do you fit the imputer and the scaler, and what happens if you fit them before the split?",
+    hints=(
+        "Separate the two steps that libraries call fit and transform: what is estimated (from what?), and "
+        "to what is it applied?",
+        "Estimated from train alone: the medians, and then, on the filled training part, mean and standard deviation. "
+        "Applied to both parts with the same numbers.",
+        "`np.nanmedian(train, axis=0)` and `np.where(np.isnan(part), median, part)` fill without touching the input. "
+        "Which divisor does a constant column need? What is the median of a column without values?",
+        "`filled = np.where(np.isnan(train), median, train)`; `mean = filled.mean(axis=0)`; `scale = "
+        "filled.std(axis=0)`; "
+        "set scale to 1 where the column is constant; return `(filled - mean) / scale` and the same for test with the "
+        "same median, mean and scale; last, set the columns where `np.isnan(train).all(axis=0)` to 0 in both.",
+    ),
+)
+def preprocessing(trial: Trial, prepare: Answer) -> None:
+    for what, train, test, otherwise in _parts_to_prepare(trial.rng):
+        got = trial.call(prepare, train, test)
+        trial.is_type(got, (tuple, list), what="the result", otherwise="return both parts: (train_ready, test_ready)")
+        want, mistakes = _prepared(train, test), _preparing_mistakes(train, test)
+        for i, name in enumerate(("train_ready", "test_ready")):
+            trial.is_array(
+                got[i],
+                want[i].shape,
+                kind="f",
+                what=name,
+                otherwise="a float array of the same shape as the input: convert integers first, and drop no column",
+            )
+            trial.close(
+                got[i],
+                want[i],
+                what=f"{name} with {what}",
+                mistakes=[Mistake(value[i], text) for value, text in mistakes],
+                otherwise=otherwise,
+            )
+
+
+def _parts_to_prepare(rng: np.random.Generator) -> Iterator[tuple[str, Array, Array, str]]:
+    n, m, d = int(rng.integers(12, 30)), int(rng.integers(5, 12)), int(rng.integers(2, 5))
+    train, test = rng.lognormal(size=(n, d)), 3 + 2 * rng.lognormal(size=(m, d))  # skewed: the mean is not the median
+    for part, gaps in ((train, n // 4), (test, 2)):
+        for column in part.T:
+            column[rng.permutation(len(column))[:gaps]] = np.nan
+    usual = (
+        "fill with the training medians, then subtract the mean and divide by the standard deviation of the "
+        "filled training part"
+    )
+    yield "gaps in both parts", train, test, usual
+    yield "one test row", train, test[:1], "a test part of one row gets the training part's statistics like any other"
+    whole = rng.integers(0, 50, (n, d)), rng.integers(0, 50, (m, d))
+    yield "whole numbers", *whole, usual
+    fixed, other = train.copy(), test.copy()
+    fixed[:, 0] = int(rng.integers(2, 9))
+    yield (
+        "a constant column",
+        fixed,
+        other,
+        "the standard deviation of a constant column is 0: divide by 1 there instead (a tiny number added to "
+        "it blows up what differs in the test part)",
+    )
+    void, some = train.copy(), test.copy()
+    void[:, -1] = np.nan
+    yield (
+        "a column without a training value",
+        void,
+        some,
+        "nothing is known about a column without training values: 0 in both parts, whatever the test part holds",
+    )
+
+
+def _prepared(
+    train: Array, test: Array, fill: str = "median", ddof: int = 0, before: bool = False
+) -> tuple[Array, Array]:
+    """Column by column, value by value: what `prepare` should give, and with options what usual mistakes give."""
+    ready = [np.zeros(train.shape), np.zeros(test.shape)]
+    for j in range(train.shape[1]):
+        known = train[:, j][~np.isnan(train[:, j])]
+        if not len(known):
+            continue
+        filler = {"median": np.median(known), "mean": np.mean(known), "zero": 0.0}[fill]
+        filled = known if before else np.append(known, [filler] * (len(train) - len(known)))
+        centre, spread = np.mean(filled), np.std(filled, ddof=ddof) if np.ptp(filled) else 1.0
+        for out, part in zip(ready, (train, test), strict=True):
+            out[:, j] = [((filler if np.isnan(v) else v) - centre) / spread for v in part[:, j]]
+    return ready[0], ready[1]
+
+
+def _preparing_mistakes(train: Array, test: Array) -> list[tuple[tuple[Array, Array], str]]:
+    both, n = np.vstack([train, test]), len(train)
+    together = _prepared(both, both)[0]
+    alone = _prepared(train, train)[0], _prepared(test, test)[0]
+    return [
+        (
+            (together[:n], together[n:]),
+            "the statistics come from both parts together, so test rows shape the training features: use train only",
+        ),
+        (alone, "the test part was prepared with its own statistics: use those of the training part"),
+        (_prepared(train, test, ddof=1), "this divides by n - 1 (ddof=1, the default of pandas): ddof=0 is asked"),
+        (_prepared(train, test, fill="mean"), "gaps were filled with the mean: the median is asked"),
+        (
+            _prepared(train, test, fill="zero"),
+            "gaps were filled with 0 before standardising: fill with the training median",
+        ),
+        (
+            _prepared(train, test, before=True),
+            "mean and standard deviation were taken before the gaps were filled: fill first",
+        ),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------- 1.3 split
+
+
+@exercise(
+    "1.3",
+    title="A split that nothing straddles",
+    parts=("grouped_split",),
+    difficulty=4,
+    minutes=20,
+    asked_as="The same patients appear several times and some rows are near-duplicates. How do you split?",
+    hints=(
+        "First find the blocks that cannot be taken apart, then draw blocks. Rows are linked by a shared "
+        "group or a shared cluster, "
+        "and links chain: this is a graph.",
+        "Let groups and clusters be the nodes, and each row an edge between its group and its cluster. "
+        "A block is a connected component (`scipy.sparse.csgraph.connected_components`, or union-find).",
+        "Shuffle the blocks with `np.random.default_rng(seed).permutation(...)` and fill the test part with "
+        "them in that order. "
+        "The cumulative sum of the block sizes says how many rows it holds after each; stop nearest to test_share * n.",
+        "Leave the last block of the shuffled order out, so that the training part is never empty: "
+        "`filled = np.cumsum(sizes[order])[:-1]`; `cut = np.argmin(np.abs(filled - test_share * n)) + 1`; "
+        "`in_test = np.isin(block_of_row, order[:cut])`; return `np.flatnonzero(~in_test), np.flatnonzero(in_test)`.",
+    ),
+)
+def split(trial: Trial, grouped_split: Answer) -> None:
+    rng = trial.rng
+    for groups, clusters, otherwise in _linked_rows(rng):
+        n, seed = len(groups), int(rng.integers(1000))
+        got = trial.call(grouped_split, groups, clusters, 0.3, seed)
+        trial.that(
+            isinstance(got, tuple | list) and len(got) == 2,
+            what="the split has two parts",
+            want="(train_rows, test_rows)",
+            got=got,
+            otherwise="return two arrays of row positions, the training rows first",
+        )
+        for rows in got:
+            trial.is_array(
+                rows,
+                (None,),
+                kind="iu",
+                what="each part",
+                otherwise="positions of rows as an int array: np.flatnonzero turns a mask into positions",
+            )
+            trial.equal(
+                rows,
+                np.sort(rows),
+                what="the positions are sorted",
+                otherwise="sort each part: np.sort, or np.flatnonzero of a mask",
+            )
+        trial.equal(
+            np.sort(np.concatenate(got)),
+            np.arange(n),
+            what="every row is in exactly one part",
+            otherwise="no row may get lost or appear twice: the parts complete each other, and hold positions 0 … "
+            "n-1, not "
+            "labels",
+        )
+        both = [
+            f"{kind} {values[0]!r}"
+            for kind, of in (("group", groups), ("cluster", clusters))
+            if (values := np.intersect1d(of[got[0]], of[got[1]]).tolist())
+        ]
+        trial.that(
+            not both,
+            what="no group and no cluster is in both parts",
+            want="none",
+            got=", ".join(both),
+            otherwise=otherwise,
+        )
+
+    again = trial.call(grouped_split, groups, clusters, 0.3, seed)
+    trial.that(
+        np.array_equal(again[1], got[1]),
+        what="the same seed gives the same split",
+        want=got[1],
+        got=again[1],
+        otherwise="all randomness comes from np.random.default_rng(seed), made inside the function",
+    )
+    others = [trial.call(grouped_split, groups, clusters, 0.3, seed + i)[1] for i in range(1, 6)]
+    trial.that(
+        not all(np.array_equal(other, got[1]) for other in others),
+        what="another seed gives another split",
+        want="different test rows",
+        got="the same test rows for 6 seeds",
+        otherwise="the seed is not used: shuffle the blocks with np.random.default_rng(seed)",
+    )
+
+    sizes = rng.permutation(np.repeat([10, 1], 40))
+    groups = np.repeat(np.arange(80), sizes)
+    for seed in range(30):
+        part = trial.call(grouped_split, groups, np.arange(440), 0.3, seed)
+        share = len(part[1]) / 440
+        trial.that(
+            abs(share - 0.3) <= 10.000001 / 440,
+            what="the share of rows in the test part, with a largest block of 10 of 440 rows",
+            want="0.3 ± 0.023",
+            got=f"{share:.3f}",
+            otherwise="test_share is a share of the rows, not of the blocks: add "
+            "whole blocks until their rows come near it"
+            if abs(share - 0.7) > 0.05
+            else "the parts have changed places: (train_rows, test_rows)",
+        )
+    for groups, share in ((np.repeat([0, 1], [9, 1]), 0.5), (np.repeat([0, 1], 5), 0.2), (np.repeat([0, 1], 5), 0.8)):
+        for seed in range(30):
+            part = trial.call(grouped_split, groups, np.arange(10), share, seed)
+            trial.that(
+                len(part[0]) > 0 and len(part[1]) > 0,
+                what="both parts hold at least one block",
+                want="two parts with rows",
+                got=f"{len(part[0])} training rows, {len(part[1])} test rows",
+                otherwise="the first block always goes in the test part and the last one never, whatever their size",
+            )
+    trial.raises(
+        ValueError,
+        grouped_split,
+        np.array(["a", "a", "b", "b"]),
+        np.array([0, 1, 1, 2]),
+        0.5,
+        0,
+        what="rows that all hang together in one block are refused",
+        otherwise="one block cannot be on both sides: raise ValueError rather than return an empty part",
+    )
+
+
+def _linked_rows(rng: np.random.Generator) -> Iterator[tuple[Array, Array, str]]:
+    """(groups, clusters, what went wrong if they straddle): groups alone, clusters alone, then chains of both."""
+    sizes = rng.integers(2, 7, 30)
+    names = rng.permutation(np.repeat(_words(rng, 30), sizes))
+    alone = rng.permutation(len(names))
+    yield names, alone, "rows of one group came apart: draw whole groups, not rows and not (group, cluster) pairs"
+    yield alone, names, "duplicates came apart: rows that share a cluster belong together whatever their group"
+    groups, clusters = [], []
+    fresh = count()
+    for links in rng.integers(5, 9, 25):  # g0-c0, g1-c0, g1-c1, g2-c1, …: each row shares something with the next
+        g, c = next(fresh), next(fresh)
+        for step in range(links):
+            groups.append(g)
+            clusters.append(c)
+            g, c = (next(fresh), c) if step % 2 else (g, next(fresh))
+    order = rng.permutation(len(groups))
+    yield (
+        np.array(groups)[order],
+        np.array(clusters)[order],
+        "links chain (A and B share a group, B and C a cluster, so A, B and C are one block): one pass over "
+        "groups and clusters "
+        "is not enough, use connected components",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- 1.4 class weights
+
+
+@exercise(
+    "1.4",
+    title="Balanced class weights",
+    parts=("balanced_class_weights",),
+    difficulty=1,
+    minutes=8,
+    asked_as="Your positive class is 2 % of the data. What weights do you give the loss?",
+    hints=(
+        "Two demands fix the weights: every class has the same total weight, and all rows together weigh n.",
+        "So each of the k classes weighs n / k in total; its rows share that equally.",
+        "`np.unique(y, return_counts=True)` gives the labels that occur (integers or strings) with their counts.",
+        "`labels, counts = np.unique(y, return_counts=True)`; "
+        "`{label: len(y) / (len(labels) * count) for label, count in zip(labels, counts)}`",
+    ),
+)
+def class_weights(trial: Trial, balanced_class_weights: Answer) -> None:
+    rng = trial.rng
+    names = np.array(_words(rng, 4))
+    for labels in (np.array([0, 1, 2]), np.array([2, 5, 9]), names, names[:1]):
+        counts = rng.integers((41, 17, 5, 2), (60, 25, 9, 4))[: len(labels)]
+        y = rng.permutation(np.repeat(labels, counts[: len(labels)]))
+        by = "sklearn.utils.class_weight"
+        with trial.forbid(f"{by}.compute_class_weight", f"{by}.compute_sample_weight", why="the formula written out"):
+            got = trial.call(balanced_class_weights, y)
+        trial.is_type(got, dict, what="the weights", otherwise="a dictionary: label → weight of a row with that label")
+        found = Counter(y.tolist())
+        trial.close(
+            got,
+            {c: len(y) / (len(found) * m) for c, m in found.items()},
+            what="the weight of each label",
+            mistakes=_weight_mistakes(found, len(y)),
+            otherwise="n / (k * count); the keys are the labels that occur, as they are (2, 5, 9 or texts)",
+        )
+
+
+def _weight_mistakes(found: Counter[Any], n: int) -> tuple[Mistake, ...]:
+    def weights(of: Callable[[int], float]) -> dict[Any, float]:
+        return {label: of(m) for label, m in found.items()}
+
+    k, most, inverse = len(found), max(found.values()), sum(1 / m for m in found.values())
+    return (
+        Mistake(weights(lambda m: 1 / m), "this is 1 / count, which makes the whole loss tiny: multiply by n / k"),
+        Mistake(
+            weights(lambda m: n / m),
+            "this is n / count: divide by the number of classes k as well, so that the weights sum to n",
+        ),
+        Mistake(
+            weights(lambda m: m / n), "this is the frequency, which favours the common class even more: turn it round"
+        ),
+        Mistake(
+            weights(lambda m: 1 - m / n),
+            "1 - frequency is not balanced with unequal counts: each class must weigh n / k in total",
+        ),
+        Mistake(
+            weights(lambda m: most / m),
+            "the largest class gets weight 1 here, so the weights sum to more than n: use n / k, not the largest count",
+        ),
+        Mistake(
+            weights(lambda m: 1 / m / inverse), "normalised to sum 1 over the classes: over the rows they must sum to n"
+        ),
+        Mistake(weights(lambda m: n / (2 * m)), "k is fixed at 2 here: count the classes"),
+        Mistake(weights(lambda m: n // (k * m)), "`//` rounds down to a whole number: divide with `/`"),
+        Mistake(
+            lambda: weights(lambda m: n / ((max(found) + 1) * m)),
+            "k is the number of classes that occur, not the largest label plus 1",
+        ),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- 1.5 label errors
+
+
+@exercise(
+    "1.5",
+    title="Label errors by confident learning",
+    parts=("confident_issues",),
+    difficulty=4,
+    minutes=20,
+    asked_as="How would you find mislabelled rows without relabelling everything?",
+    hints=(
+        "Three steps: a threshold for each class, a guess for each row, a comparison with the label. Each is "
+        "one or two lines.",
+        "Thresholds: `probabilities[labels == k, k].mean()`: the rows labelled k, their column k. "
+        "A class without rows gets infinity, so that nobody reaches it.",
+        "`confident = probabilities >= threshold` has the shape (n, k). The guess is the most probable of "
+        "the confident classes: "
+        "put -inf (or 0) where not confident and take the argmax; rows without any confident class are never issues.",
+        "`guess = np.where(confident, probabilities, -np.inf).argmax(axis=1)`; "
+        "`return confident.any(axis=1) & (guess != labels) & (probabilities.argmax(axis=1) != labels)`",
+    ),
+)
+def label_errors(trial: Trial, confident_issues: Answer) -> None:
+    for absent in (False, True):
+        labels, probabilities, clear = _labelled(trial.rng, absent)
+        library = ("filter.find_label_issues", "count.compute_confident_joint", "count.get_confident_thresholds")
+        with trial.forbid(*(f"cleanlab.{name}" for name in library), why="the three steps written out"):
+            got = trial.call(confident_issues, labels, probabilities)
+        trial.is_array(
+            got,
+            labels.shape,
+            kind="b",
+            what="the mask",
+            otherwise="a bool for every row, True where the label is probably wrong (not the positions of those rows)",
+        )
+        want = _issues(labels, probabilities)
+        trial.equal(
+            np.where(clear, got, want),
+            want,
+            what=f"the issues of {len(labels)} rows" + (" when a class labels no row" if absent else ""),
+            mistakes=[
+                Mistake(np.where(clear, value, want), text) for value, text in _issue_mistakes(labels, probabilities)
+            ],
+            otherwise="an issue is a row with a guess (the most probable of the classes whose threshold it reaches) "
+            "that differs from the label, and whose label is not the most probable class",
+        )
+
+
+def _thresholds(labels: Array, p: Array) -> list[float]:
+    """Mean probability of each class over the rows labelled so; infinity for a class without rows."""
+    own = [[p[i, k] for i in range(len(p)) if labels[i] == k] for k in range(p.shape[1])]
+    return [float(np.mean(values)) if values else np.inf for values in own]
+
+
+def _issues(labels: Array, p: Array, thresholds: list[float] | None = None, spare_top: bool = True) -> Array:
+    """Row by row, as the paper says (Northcutt et al. 2021), with cleanlab's last step."""
+    bars = _thresholds(labels, p) if thresholds is None else thresholds
+    found = []
+    for label, row in zip(labels, p, strict=True):
+        confident = [k for k, bar in enumerate(bars) if row[k] >= bar]
+        guess = max(confident, key=lambda k: row[k], default=label)
+        found.append(guess != label and not (spare_top and row.argmax() == label))
+    return np.array(found, dtype=bool)
+
+
+def _labelled(rng: np.random.Generator, absent: bool) -> tuple[Array, Array, Array]:
+    """(labels, probabilities, clear): rows in which every usual mistake shows. `clear` leaves out rows that rounding
+    decides, or on which the paper and cleanlab differ (several classes confident, another one more probable)."""
+    while True:
+        n, k = int(rng.integers(240, 320)), int(rng.integers(4, 6))
+        true = rng.integers(0, k - absent, n)
+        labels = np.where(rng.random(n) < 0.2, rng.integers(0, k - absent, n), true)
+        sharp = np.linspace(0.4, 5, k)[rng.permutation(k)]  # the model is surer of some classes than of others
+        alpha = np.full((n, k), 0.5)
+        alpha[np.arange(n), true] += sharp[true]
+        p = np.array([rng.dirichlet(row) for row in alpha])
+        bars = np.array(_thresholds(labels, p))
+        confident = p >= bars
+        elsewhere = ~confident[np.arange(n), p.argmax(axis=1)]
+        clear = (np.abs(p - bars).min(axis=1) > 1e-5) & ~((confident.sum(axis=1) > 1) & elsewhere)
+        want = _issues(labels, p)
+        masks = [np.where(clear, value, want) for value, _ in _issue_mistakes(labels, p)]
+        differ = all((mask != want).sum() > 1 for mask in masks)
+        if differ and len({mask.tobytes() for mask in masks}) >= len(masks) - 1:  # argmax and means over all rows agree
+            return labels, p, clear
+
+
+def _issue_mistakes(labels: Array, p: Array) -> list[tuple[Array, str]]:
+    rows, classes = np.arange(len(p)), range(p.shape[1])
+    top, own, bars = p.argmax(axis=1), p[rows, labels], np.array(_thresholds(labels, p))
+    other = np.arange(p.shape[1]) != labels[:, None]
+    medians = [float(np.median(p[labels == k, k])) if (labels == k).any() else np.inf for k in classes]
+    guessed = [float(p[top == k, k].mean()) if (top == k).any() else np.inf for k in classes]
+    found = [
+        (
+            top != labels,
+            "every disagreement with the most probable class is flagged: the guess must reach the threshold of "
+            "its class (a mean over all rows is far too low)",
+        ),
+        (_issues(labels, p, [0.5] * len(bars)), "a fixed threshold of 0.5 is not the class's own mean confidence"),
+        (_issues(labels, p, [float(own.mean())] * len(bars)), "one threshold for all classes: each class has its own"),
+        (
+            _issues(labels, p, p.mean(axis=0).tolist()),
+            "the thresholds are means over all rows: take only the rows labelled with the class",
+        ),
+        (_issues(labels, p, medians), "the thresholds are medians: the mean is asked"),
+        (
+            _issues(labels, p, guessed),
+            "the thresholds are means over the rows predicted as the class: take the rows labelled with it",
+        ),
+        (
+            own < bars[labels],
+            "low confidence in the label alone is not an issue: another class must reach its threshold",
+        ),
+        (
+            _issues(labels, p, spare_top=False),
+            "the last step is missing: a row whose label is the most probable class of all is no issue",
+        ),
+        (
+            ((p >= bars) & other).any(axis=1),
+            "any confident other class counts here: only the most probable one is the guess",
+        ),
+        (
+            (p[rows, top] >= bars[top]) & (top != labels),
+            "only the most probable class of all is asked whether it is confident: a less probable class may be "
+            "the only one that reaches its threshold, and is then the guess",
+        ),
+        (
+            (p - bars).argmax(axis=1) != labels,
+            "the guess is the class with the largest p - threshold here, reached or not: "
+            "take the most probable of the classes that reach theirs",
+        ),
+    ]
+    if np.isinf(bars).any():
+        found.append(
+            (
+                _issues(labels, p, np.where(np.isinf(bars), 0, bars).tolist()),
+                "a class that labels no row got the threshold 0, so everybody is in it: nobody is",
+            )
+        )
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- 1.6 MinHash
+
+
+@exercise(
+    "1.6",
     title="MinHash signature",
     parts=("minhash_signature", "estimate_jaccard"),
     difficulty=2,
@@ -142,11 +781,11 @@ def _half_equal(rng: np.random.Generator, k: int) -> tuple[Array, Array]:
     return first[order], second[order]
 
 
-# ---------------------------------------------------------------------------------------------------- 1.2 bands
+# ---------------------------------------------------------------------------------------------------- 1.7 bands
 
 
 @exercise(
-    "1.2",
+    "1.7",
     title="Bands and rows",
     parts=("collision_probability", "choose_bands"),
     difficulty=2,
@@ -265,11 +904,11 @@ def _band_cases(rng: np.random.Generator) -> Iterator[tuple[int, float, dict[str
         yield n, t, {"recall": q}
 
 
-# ---------------------------------------------------------------------------------------------------- 1.3 contamination
+# ---------------------------------------------------------------------------------------------------- 1.8 contamination
 
 
 @exercise(
-    "1.3",
+    "1.8",
     title="Benchmark contamination",
     parts=("ngram_overlap",),
     difficulty=2,
@@ -447,645 +1086,6 @@ def _words(rng: np.random.Generator, number: int) -> list[str]:
     while len(found) < number:
         found["".join(rng.choice(syllables, size=3))] = None
     return list(found)
-
-
-# ---------------------------------------------------------------------------------------------------- 1.4 class weights
-
-
-@exercise(
-    "1.4",
-    title="Balanced class weights",
-    parts=("balanced_class_weights",),
-    difficulty=1,
-    minutes=8,
-    asked_as="Your positive class is 2 % of the data. What weights do you give the loss?",
-    hints=(
-        "Two demands fix the weights: every class has the same total weight, and all rows together weigh n.",
-        "So each of the k classes weighs n / k in total; its rows share that equally.",
-        "`np.unique(y, return_counts=True)` gives the labels that occur (integers or strings) with their counts.",
-        "`labels, counts = np.unique(y, return_counts=True)`; "
-        "`{label: len(y) / (len(labels) * count) for label, count in zip(labels, counts)}`",
-    ),
-)
-def class_weights(trial: Trial, balanced_class_weights: Answer) -> None:
-    rng = trial.rng
-    names = np.array(_words(rng, 4))
-    for labels in (np.array([0, 1, 2]), np.array([2, 5, 9]), names, names[:1]):
-        counts = rng.integers((41, 17, 5, 2), (60, 25, 9, 4))[: len(labels)]
-        y = rng.permutation(np.repeat(labels, counts[: len(labels)]))
-        by = "sklearn.utils.class_weight"
-        with trial.forbid(f"{by}.compute_class_weight", f"{by}.compute_sample_weight", why="the formula written out"):
-            got = trial.call(balanced_class_weights, y)
-        trial.is_type(got, dict, what="the weights", otherwise="a dictionary: label → weight of a row with that label")
-        found = Counter(y.tolist())
-        trial.close(
-            got,
-            {c: len(y) / (len(found) * m) for c, m in found.items()},
-            what="the weight of each label",
-            mistakes=_weight_mistakes(found, len(y)),
-            otherwise="n / (k * count); the keys are the labels that occur, as they are (2, 5, 9 or texts)",
-        )
-
-
-def _weight_mistakes(found: Counter[Any], n: int) -> tuple[Mistake, ...]:
-    def weights(of: Callable[[int], float]) -> dict[Any, float]:
-        return {label: of(m) for label, m in found.items()}
-
-    k, most, inverse = len(found), max(found.values()), sum(1 / m for m in found.values())
-    return (
-        Mistake(weights(lambda m: 1 / m), "this is 1 / count, which makes the whole loss tiny: multiply by n / k"),
-        Mistake(
-            weights(lambda m: n / m),
-            "this is n / count: divide by the number of classes k as well, so that the weights sum to n",
-        ),
-        Mistake(
-            weights(lambda m: m / n), "this is the frequency, which favours the common class even more: turn it round"
-        ),
-        Mistake(
-            weights(lambda m: 1 - m / n),
-            "1 - frequency is not balanced with unequal counts: each class must weigh n / k in total",
-        ),
-        Mistake(
-            weights(lambda m: most / m),
-            "the largest class gets weight 1 here, so the weights sum to more than n: use n / k, not the largest count",
-        ),
-        Mistake(
-            weights(lambda m: 1 / m / inverse), "normalised to sum 1 over the classes: over the rows they must sum to n"
-        ),
-        Mistake(weights(lambda m: n / (2 * m)), "k is fixed at 2 here: count the classes"),
-        Mistake(weights(lambda m: n // (k * m)), "`//` rounds down to a whole number: divide with `/`"),
-        Mistake(
-            lambda: weights(lambda m: n / ((max(found) + 1) * m)),
-            "k is the number of classes that occur, not the largest label plus 1",
-        ),
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- 1.5 split
-
-
-@exercise(
-    "1.5",
-    title="A split that nothing straddles",
-    parts=("grouped_split",),
-    difficulty=4,
-    minutes=20,
-    asked_as="The same patients appear several times and some rows are near-duplicates. How do you split?",
-    hints=(
-        "First find the blocks that cannot be taken apart, then draw blocks. Rows are linked by a shared "
-        "group or a shared cluster, "
-        "and links chain: this is a graph.",
-        "Let groups and clusters be the nodes, and each row an edge between its group and its cluster. "
-        "A block is a connected component (`scipy.sparse.csgraph.connected_components`, or union-find).",
-        "Shuffle the blocks with `np.random.default_rng(seed).permutation(...)` and fill the test part with "
-        "them in that order. "
-        "The cumulative sum of the block sizes says how many rows it holds after each; stop nearest to test_share * n.",
-        "Leave the last block of the shuffled order out, so that the training part is never empty: "
-        "`filled = np.cumsum(sizes[order])[:-1]`; `cut = np.argmin(np.abs(filled - test_share * n)) + 1`; "
-        "`in_test = np.isin(block_of_row, order[:cut])`; return `np.flatnonzero(~in_test), np.flatnonzero(in_test)`.",
-    ),
-)
-def split(trial: Trial, grouped_split: Answer) -> None:
-    rng = trial.rng
-    for groups, clusters, otherwise in _linked_rows(rng):
-        n, seed = len(groups), int(rng.integers(1000))
-        got = trial.call(grouped_split, groups, clusters, 0.3, seed)
-        trial.that(
-            isinstance(got, tuple | list) and len(got) == 2,
-            what="the split has two parts",
-            want="(train_rows, test_rows)",
-            got=got,
-            otherwise="return two arrays of row positions, the training rows first",
-        )
-        for rows in got:
-            trial.is_array(
-                rows,
-                (None,),
-                kind="iu",
-                what="each part",
-                otherwise="positions of rows as an int array: np.flatnonzero turns a mask into positions",
-            )
-            trial.equal(
-                rows,
-                np.sort(rows),
-                what="the positions are sorted",
-                otherwise="sort each part: np.sort, or np.flatnonzero of a mask",
-            )
-        trial.equal(
-            np.sort(np.concatenate(got)),
-            np.arange(n),
-            what="every row is in exactly one part",
-            otherwise="no row may get lost or appear twice: the parts complete each other, and hold positions 0 … "
-            "n-1, not "
-            "labels",
-        )
-        both = [
-            f"{kind} {values[0]!r}"
-            for kind, of in (("group", groups), ("cluster", clusters))
-            if (values := np.intersect1d(of[got[0]], of[got[1]]).tolist())
-        ]
-        trial.that(
-            not both,
-            what="no group and no cluster is in both parts",
-            want="none",
-            got=", ".join(both),
-            otherwise=otherwise,
-        )
-
-    again = trial.call(grouped_split, groups, clusters, 0.3, seed)
-    trial.that(
-        np.array_equal(again[1], got[1]),
-        what="the same seed gives the same split",
-        want=got[1],
-        got=again[1],
-        otherwise="all randomness comes from np.random.default_rng(seed), made inside the function",
-    )
-    others = [trial.call(grouped_split, groups, clusters, 0.3, seed + i)[1] for i in range(1, 6)]
-    trial.that(
-        not all(np.array_equal(other, got[1]) for other in others),
-        what="another seed gives another split",
-        want="different test rows",
-        got="the same test rows for 6 seeds",
-        otherwise="the seed is not used: shuffle the blocks with np.random.default_rng(seed)",
-    )
-
-    sizes = rng.permutation(np.repeat([10, 1], 40))
-    groups = np.repeat(np.arange(80), sizes)
-    for seed in range(30):
-        part = trial.call(grouped_split, groups, np.arange(440), 0.3, seed)
-        share = len(part[1]) / 440
-        trial.that(
-            abs(share - 0.3) <= 10.000001 / 440,
-            what="the share of rows in the test part, with a largest block of 10 of 440 rows",
-            want="0.3 ± 0.023",
-            got=f"{share:.3f}",
-            otherwise="test_share is a share of the rows, not of the blocks: add "
-            "whole blocks until their rows come near it"
-            if abs(share - 0.7) > 0.05
-            else "the parts have changed places: (train_rows, test_rows)",
-        )
-    for groups, share in ((np.repeat([0, 1], [9, 1]), 0.5), (np.repeat([0, 1], 5), 0.2), (np.repeat([0, 1], 5), 0.8)):
-        for seed in range(30):
-            part = trial.call(grouped_split, groups, np.arange(10), share, seed)
-            trial.that(
-                len(part[0]) > 0 and len(part[1]) > 0,
-                what="both parts hold at least one block",
-                want="two parts with rows",
-                got=f"{len(part[0])} training rows, {len(part[1])} test rows",
-                otherwise="the first block always goes in the test part and the last one never, whatever their size",
-            )
-    trial.raises(
-        ValueError,
-        grouped_split,
-        np.array(["a", "a", "b", "b"]),
-        np.array([0, 1, 1, 2]),
-        0.5,
-        0,
-        what="rows that all hang together in one block are refused",
-        otherwise="one block cannot be on both sides: raise ValueError rather than return an empty part",
-    )
-
-
-def _linked_rows(rng: np.random.Generator) -> Iterator[tuple[Array, Array, str]]:
-    """(groups, clusters, what went wrong if they straddle): groups alone, clusters alone, then chains of both."""
-    sizes = rng.integers(2, 7, 30)
-    names = rng.permutation(np.repeat(_words(rng, 30), sizes))
-    alone = rng.permutation(len(names))
-    yield names, alone, "rows of one group came apart: draw whole groups, not rows and not (group, cluster) pairs"
-    yield alone, names, "duplicates came apart: rows that share a cluster belong together whatever their group"
-    groups, clusters = [], []
-    fresh = count()
-    for links in rng.integers(5, 9, 25):  # g0-c0, g1-c0, g1-c1, g2-c1, …: each row shares something with the next
-        g, c = next(fresh), next(fresh)
-        for step in range(links):
-            groups.append(g)
-            clusters.append(c)
-            g, c = (next(fresh), c) if step % 2 else (g, next(fresh))
-    order = rng.permutation(len(groups))
-    yield (
-        np.array(groups)[order],
-        np.array(clusters)[order],
-        "links chain (A and B share a group, B and C a cluster, so A, B and C are one block): one pass over "
-        "groups and clusters "
-        "is not enough, use connected components",
-    )
-
-
-# ---------------------------------------------------------------------------------------------------- 1.6 preprocessing
-
-
-@exercise(
-    "1.6",
-    title="Preprocessing that does not leak",
-    parts=("prepare",),
-    difficulty=2,
-    minutes=12,
-    asked_as="Where do you fit the imputer and the scaler, and what happens if you fit them before the split?",
-    hints=(
-        "Separate the two steps that libraries call fit and transform: what is estimated (from what?), and "
-        "to what is it applied?",
-        "Estimated from train alone: the medians, and then, on the filled training part, mean and standard deviation. "
-        "Applied to both parts with the same numbers.",
-        "`np.nanmedian(train, axis=0)` and `np.where(np.isnan(part), median, part)` fill without touching the input. "
-        "Which divisor does a constant column need? What is the median of a column without values?",
-        "`filled = np.where(np.isnan(train), median, train)`; `mean = filled.mean(axis=0)`; `scale = "
-        "filled.std(axis=0)`; "
-        "set scale to 1 where the column is constant; return `(filled - mean) / scale` and the same for test with the "
-        "same median, mean and scale; last, set the columns where `np.isnan(train).all(axis=0)` to 0 in both.",
-    ),
-)
-def preprocessing(trial: Trial, prepare: Answer) -> None:
-    for what, train, test, otherwise in _parts_to_prepare(trial.rng):
-        got = trial.call(prepare, train, test)
-        trial.is_type(got, (tuple, list), what="the result", otherwise="return both parts: (train_ready, test_ready)")
-        want, mistakes = _prepared(train, test), _preparing_mistakes(train, test)
-        for i, name in enumerate(("train_ready", "test_ready")):
-            trial.is_array(
-                got[i],
-                want[i].shape,
-                kind="f",
-                what=name,
-                otherwise="a float array of the same shape as the input: convert integers first, and drop no column",
-            )
-            trial.close(
-                got[i],
-                want[i],
-                what=f"{name} with {what}",
-                mistakes=[Mistake(value[i], text) for value, text in mistakes],
-                otherwise=otherwise,
-            )
-
-
-def _parts_to_prepare(rng: np.random.Generator) -> Iterator[tuple[str, Array, Array, str]]:
-    n, m, d = int(rng.integers(12, 30)), int(rng.integers(5, 12)), int(rng.integers(2, 5))
-    train, test = rng.lognormal(size=(n, d)), 3 + 2 * rng.lognormal(size=(m, d))  # skewed: the mean is not the median
-    for part, gaps in ((train, n // 4), (test, 2)):
-        for column in part.T:
-            column[rng.permutation(len(column))[:gaps]] = np.nan
-    usual = (
-        "fill with the training medians, then subtract the mean and divide by the standard deviation of the "
-        "filled training part"
-    )
-    yield "gaps in both parts", train, test, usual
-    yield "one test row", train, test[:1], "a test part of one row gets the training part's statistics like any other"
-    whole = rng.integers(0, 50, (n, d)), rng.integers(0, 50, (m, d))
-    yield "whole numbers", *whole, usual
-    fixed, other = train.copy(), test.copy()
-    fixed[:, 0] = int(rng.integers(2, 9))
-    yield (
-        "a constant column",
-        fixed,
-        other,
-        "the standard deviation of a constant column is 0: divide by 1 there instead (a tiny number added to "
-        "it blows up what differs in the test part)",
-    )
-    void, some = train.copy(), test.copy()
-    void[:, -1] = np.nan
-    yield (
-        "a column without a training value",
-        void,
-        some,
-        "nothing is known about a column without training values: 0 in both parts, whatever the test part holds",
-    )
-
-
-def _prepared(
-    train: Array, test: Array, fill: str = "median", ddof: int = 0, before: bool = False
-) -> tuple[Array, Array]:
-    """Column by column, value by value: what `prepare` should give, and with options what usual mistakes give."""
-    ready = [np.zeros(train.shape), np.zeros(test.shape)]
-    for j in range(train.shape[1]):
-        known = train[:, j][~np.isnan(train[:, j])]
-        if not len(known):
-            continue
-        filler = {"median": np.median(known), "mean": np.mean(known), "zero": 0.0}[fill]
-        filled = known if before else np.append(known, [filler] * (len(train) - len(known)))
-        centre, spread = np.mean(filled), np.std(filled, ddof=ddof) if np.ptp(filled) else 1.0
-        for out, part in zip(ready, (train, test), strict=True):
-            out[:, j] = [((filler if np.isnan(v) else v) - centre) / spread for v in part[:, j]]
-    return ready[0], ready[1]
-
-
-def _preparing_mistakes(train: Array, test: Array) -> list[tuple[tuple[Array, Array], str]]:
-    both, n = np.vstack([train, test]), len(train)
-    together = _prepared(both, both)[0]
-    alone = _prepared(train, train)[0], _prepared(test, test)[0]
-    return [
-        (
-            (together[:n], together[n:]),
-            "the statistics come from both parts together, so test rows shape the training features: use train only",
-        ),
-        (alone, "the test part was prepared with its own statistics: use those of the training part"),
-        (_prepared(train, test, ddof=1), "this divides by n - 1 (ddof=1, the default of pandas): ddof=0 is asked"),
-        (_prepared(train, test, fill="mean"), "gaps were filled with the mean: the median is asked"),
-        (
-            _prepared(train, test, fill="zero"),
-            "gaps were filled with 0 before standardising: fill with the training median",
-        ),
-        (
-            _prepared(train, test, before=True),
-            "mean and standard deviation were taken before the gaps were filled: fill first",
-        ),
-    ]
-
-
-# ---------------------------------------------------------------------------------------------------- 1.7 leak
-
-
-@exercise(
-    "1.7",
-    title="A feature that knows the answer",
-    parts=("leak_score",),
-    difficulty=3,
-    minutes=15,
-    asked_as="Your model has an AUC of 0.99 on the first day. What do you check?",
-    hints=(
-        "Write one inner function for the folded AUC of any score, and use it twice: for the present values, "
-        "and for 'is missing'.",
-        "The AUC needs only ranks: add up the ranks of the positives, take off the smallest sum they could have, "
-        "n1 * (n1 + 1) / 2, and divide by the number of pairs.",
-        "Tied values share their mean rank: `scipy.stats.rankdata` does that; `argsort` twice does not. "
-        "Before dividing: is one of the classes empty among these rows?",
-        "`rank_sum = rankdata(score)[positive].sum()`; `auc = (rank_sum - n1 * (n1 + 1) / 2) / (n1 * n0)`; "
-        "`max(auc, 1 - auc)`; "
-        "then the larger of `folded(x[~missing], y[~missing])` and `folded(missing, y)`.",
-    ),
-)
-def leak(trial: Trial, leak_score: Answer) -> None:
-    for what, x, y, mistakes, otherwise in _leak_cases(trial.rng):
-        with trial.forbid(
-            "sklearn.metrics.roc_auc_score", "sklearn.metrics.roc_curve", why="the AUC from ranks or pairs"
-        ):
-            got = trial.call(leak_score, x, y)
-        trial.is_type(got, (int, float), what="the score", otherwise="one number, the larger of the two folded AUCs")
-        trial.close(got, _leak(x, y), what=what, mistakes=mistakes, otherwise=otherwise)
-    trial.raises(
-        ValueError,
-        leak_score,
-        x,
-        np.ones_like(y),
-        what="a target of one class is refused",
-        otherwise="without both classes there is no pair to rank: raise ValueError rather than return NaN or 0.5",
-    )
-
-
-LeakCase = tuple[str, Array, Array, Sequence[Mistake], str]
-
-
-def _leak_cases(rng: np.random.Generator) -> Iterator[LeakCase]:
-    n = 2 * int(rng.integers(30, 60))
-    y = rng.permutation(np.repeat([0, 1], [n // 2 + 6, n // 2 - 6]))
-    noise = rng.normal(size=n)
-    missing = np.zeros(n, dtype=bool)
-    for c in (0, 1):
-        missing[np.flatnonzero(y == c)[:6]] = True
-    tied = _tied_feature(rng, y, missing)
-    yield (
-        "the AUC of a good feature with ties and gaps",
-        tied,
-        y,
-        _auc_mistakes(tied, y),
-        "ties count one half, gaps stay out of the ranking",
-    )
-    yield (
-        "a feature that ranks the classes the wrong way round",
-        -tied,
-        y,
-        (),
-        "fold the AUC, max(auc, 1 - auc): 0.1 tells as much as 0.9",
-    )
-    yield (
-        "a constant feature",
-        np.ones(n),
-        np.sort(y),
-        (),
-        "ties count one half (tied values share their mean rank): the order of the rows must not matter, and "
-        "a constant knows nothing",
-    )
-    for reverse in (False, True):
-        x = noise.copy()
-        x[(y == 0 if reverse else y == 1) & (rng.random(n) < 0.8)] = np.nan
-        x[np.flatnonzero(y == (0 if reverse else 1))[:3]] = (-0.5, 0.0, 0.5)  # both classes stay present
-        yield (
-            f"noise that is missing mostly in class {0 if reverse else 1}",
-            x,
-            y,
-            (),
-            "fold each of the two AUCs before taking the larger: few gaps among the positives tell as much as many"
-            if reverse
-            else "that a value is missing can be the leak: score the indicator np.isnan(x) on all rows as well",
-        )
-    yield (
-        "a feature without values",
-        np.full(n, np.nan),
-        y,
-        (),
-        "no present row and no difference in missingness: 0.5, nothing is known",
-    )
-    yield (
-        "a feature present in one class only",
-        np.where((y == 1) & (np.arange(n) % 2 == 0), noise, np.nan),
-        y,
-        (),
-        "among the present rows there is one class only: that AUC counts as 0.5, the indicator's decides",
-    )
-
-
-def _tied_feature(rng: np.random.Generator, y: Array, missing: Array) -> Array:
-    """Powers of 3, higher in class 1 and missing where told, drawn so that every usual mistake has its own value."""
-    while True:
-        x = 3.0 ** np.round(1.5 * y + rng.normal(size=len(y)))
-        x[missing] = np.nan
-        values = [_leak(x, y), *(mistake.value for mistake in _auc_mistakes(x, y))]
-        if len({round(value, 6) for value in values}) == len(values):
-            return x
-
-
-def _leak(x: Array, y: Array) -> float:
-    gap = np.isnan(x)
-    return max(_folded(x[~gap], y[~gap]), _folded(gap.astype(float), y))
-
-
-def _folded(score: Array, y: Array, tie: float = 0.5) -> float:
-    auc = _pair_auc(score, y, tie)
-    return max(auc, 1 - auc)
-
-
-def _pair_auc(score: Array, y: Array, tie: float = 0.5) -> float:
-    """The AUC by its definition: over all pairs of a positive and a negative row."""
-    pairs = np.subtract.outer(score[y == 1], score[y == 0])
-    return float(np.mean((pairs > 0) + tie * (pairs == 0))) if pairs.size else 0.5
-
-
-def _auc_mistakes(x: Array, y: Array) -> tuple[Mistake, ...]:
-    gap = np.isnan(x)
-    known, of = x[~gap], y[~gap]
-    n1, n0 = int(of.sum()), int((1 - of).sum())
-    ranks = np.empty(len(known))
-    ranks[np.argsort(known, kind="stable")] = np.arange(1, len(known) + 1)
-    by_place = float((ranks[of == 1].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
-    filled = {"0": 0.0, "the median": np.median(known), "the mean": np.mean(known)}
-    found = [
-        (_folded(known, of, tie=0.0), "tied pairs count nothing here: they count one half"),
-        (_folded(known, of, tie=1.0), "tied pairs count as won here: they count one half"),
-        (by_place, "ties are ranked by their place in the array: tied values share their mean rank"),
-        (
-            _folded(np.where(gap, known.max() + 1, x), y),
-            "gaps were ranked as the largest values: rank the present rows only",
-        ),
-        *(
-            (_folded(np.where(gap, filler, x), y), f"gaps were filled with {name}: rank the present rows only")
-            for name, filler in filled.items()
-        ),
-        (
-            abs(float(np.corrcoef(known, of)[0, 1])),
-            "this is a correlation: an AUC needs ranks only, and 0.5 means nothing is known",
-        ),
-    ]
-    return tuple(Mistake(max(value, _folded(gap.astype(float), y)), text) for value, text in found)
-
-
-# ---------------------------------------------------------------------------------------------------- 1.8 label errors
-
-
-@exercise(
-    "1.8",
-    title="Label errors by confident learning",
-    parts=("confident_issues",),
-    difficulty=4,
-    minutes=20,
-    asked_as="How would you find mislabelled rows without relabelling everything?",
-    hints=(
-        "Three steps: a threshold for each class, a guess for each row, a comparison with the label. Each is "
-        "one or two lines.",
-        "Thresholds: `probabilities[labels == k, k].mean()`: the rows labelled k, their column k. "
-        "A class without rows gets infinity, so that nobody reaches it.",
-        "`confident = probabilities >= threshold` has the shape (n, k). The guess is the most probable of "
-        "the confident classes: "
-        "put -inf (or 0) where not confident and take the argmax; rows without any confident class are never issues.",
-        "`guess = np.where(confident, probabilities, -np.inf).argmax(axis=1)`; "
-        "`return confident.any(axis=1) & (guess != labels) & (probabilities.argmax(axis=1) != labels)`",
-    ),
-)
-def label_errors(trial: Trial, confident_issues: Answer) -> None:
-    for absent in (False, True):
-        labels, probabilities, clear = _labelled(trial.rng, absent)
-        library = ("filter.find_label_issues", "count.compute_confident_joint", "count.get_confident_thresholds")
-        with trial.forbid(*(f"cleanlab.{name}" for name in library), why="the three steps written out"):
-            got = trial.call(confident_issues, labels, probabilities)
-        trial.is_array(
-            got,
-            labels.shape,
-            kind="b",
-            what="the mask",
-            otherwise="a bool for every row, True where the label is probably wrong (not the positions of those rows)",
-        )
-        want = _issues(labels, probabilities)
-        trial.equal(
-            np.where(clear, got, want),
-            want,
-            what=f"the issues of {len(labels)} rows" + (" when a class labels no row" if absent else ""),
-            mistakes=[
-                Mistake(np.where(clear, value, want), text) for value, text in _issue_mistakes(labels, probabilities)
-            ],
-            otherwise="an issue is a row with a guess (the most probable of the classes whose threshold it reaches) "
-            "that differs from the label, and whose label is not the most probable class",
-        )
-
-
-def _thresholds(labels: Array, p: Array) -> list[float]:
-    """Mean probability of each class over the rows labelled so; infinity for a class without rows."""
-    own = [[p[i, k] for i in range(len(p)) if labels[i] == k] for k in range(p.shape[1])]
-    return [float(np.mean(values)) if values else np.inf for values in own]
-
-
-def _issues(labels: Array, p: Array, thresholds: list[float] | None = None, spare_top: bool = True) -> Array:
-    """Row by row, as the paper says (Northcutt et al. 2021), with cleanlab's last step."""
-    bars = _thresholds(labels, p) if thresholds is None else thresholds
-    found = []
-    for label, row in zip(labels, p, strict=True):
-        confident = [k for k, bar in enumerate(bars) if row[k] >= bar]
-        guess = max(confident, key=lambda k: row[k], default=label)
-        found.append(guess != label and not (spare_top and row.argmax() == label))
-    return np.array(found, dtype=bool)
-
-
-def _labelled(rng: np.random.Generator, absent: bool) -> tuple[Array, Array, Array]:
-    """(labels, probabilities, clear): rows in which every usual mistake shows. `clear` leaves out rows that rounding
-    decides, or on which the paper and cleanlab differ (several classes confident, another one more probable)."""
-    while True:
-        n, k = int(rng.integers(240, 320)), int(rng.integers(4, 6))
-        true = rng.integers(0, k - absent, n)
-        labels = np.where(rng.random(n) < 0.2, rng.integers(0, k - absent, n), true)
-        sharp = np.linspace(0.4, 5, k)[rng.permutation(k)]  # the model is surer of some classes than of others
-        alpha = np.full((n, k), 0.5)
-        alpha[np.arange(n), true] += sharp[true]
-        p = np.array([rng.dirichlet(row) for row in alpha])
-        bars = np.array(_thresholds(labels, p))
-        confident = p >= bars
-        elsewhere = ~confident[np.arange(n), p.argmax(axis=1)]
-        clear = (np.abs(p - bars).min(axis=1) > 1e-5) & ~((confident.sum(axis=1) > 1) & elsewhere)
-        want = _issues(labels, p)
-        masks = [np.where(clear, value, want) for value, _ in _issue_mistakes(labels, p)]
-        differ = all((mask != want).sum() > 1 for mask in masks)
-        if differ and len({mask.tobytes() for mask in masks}) >= len(masks) - 1:  # argmax and means over all rows agree
-            return labels, p, clear
-
-
-def _issue_mistakes(labels: Array, p: Array) -> list[tuple[Array, str]]:
-    rows, classes = np.arange(len(p)), range(p.shape[1])
-    top, own, bars = p.argmax(axis=1), p[rows, labels], np.array(_thresholds(labels, p))
-    other = np.arange(p.shape[1]) != labels[:, None]
-    medians = [float(np.median(p[labels == k, k])) if (labels == k).any() else np.inf for k in classes]
-    guessed = [float(p[top == k, k].mean()) if (top == k).any() else np.inf for k in classes]
-    found = [
-        (
-            top != labels,
-            "every disagreement with the most probable class is flagged: the guess must reach the threshold of "
-            "its class (a mean over all rows is far too low)",
-        ),
-        (_issues(labels, p, [0.5] * len(bars)), "a fixed threshold of 0.5 is not the class's own mean confidence"),
-        (_issues(labels, p, [float(own.mean())] * len(bars)), "one threshold for all classes: each class has its own"),
-        (
-            _issues(labels, p, p.mean(axis=0).tolist()),
-            "the thresholds are means over all rows: take only the rows labelled with the class",
-        ),
-        (_issues(labels, p, medians), "the thresholds are medians: the mean is asked"),
-        (
-            _issues(labels, p, guessed),
-            "the thresholds are means over the rows predicted as the class: take the rows labelled with it",
-        ),
-        (
-            own < bars[labels],
-            "low confidence in the label alone is not an issue: another class must reach its threshold",
-        ),
-        (
-            _issues(labels, p, spare_top=False),
-            "the last step is missing: a row whose label is the most probable class of all is no issue",
-        ),
-        (
-            ((p >= bars) & other).any(axis=1),
-            "any confident other class counts here: only the most probable one is the guess",
-        ),
-        (
-            (p[rows, top] >= bars[top]) & (top != labels),
-            "only the most probable class of all is asked whether it is confident: a less probable class may be "
-            "the only one that reaches its threshold, and is then the guess",
-        ),
-        (
-            (p - bars).argmax(axis=1) != labels,
-            "the guess is the class with the largest p - threshold here, reached or not: "
-            "take the most probable of the classes that reach theirs",
-        ),
-    ]
-    if np.isinf(bars).any():
-        found.append(
-            (
-                _issues(labels, p, np.where(np.isinf(bars), 0, bars).tolist()),
-                "a class that labels no row got the threshold 0, so everybody is in it: nobody is",
-            )
-        )
-    return found
 
 
 # ---------------------------------------------------------------------------------------------------- 1.9 Vendi

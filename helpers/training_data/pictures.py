@@ -19,15 +19,14 @@ LINE = "font-size:12px;line-height:18px;white-space:nowrap"
 
 def _block(width: float, colour: str, opacity: float = 1.0) -> Markup:
     """A filled rectangle, `width` pixels wide."""
-    return Markup(
-        '<span style="display:inline-block;width:{}px;height:12px;vertical-align:middle;background:{};opacity:{}"></span>'
-    ).format(round(width, 1), colour, round(opacity, 2))
+    style = f"display:inline-block;width:{width:.1f}px;height:12px;vertical-align:middle;background:{colour}"
+    return Markup('<span style="{};opacity:{:.2f}"></span>').format(style, opacity)
 
 
 def _line(name: str, drawing: Markup, text: str = "") -> Markup:
-    return Markup(
-        '<div style="{}"><span style="display:inline-block;width:{}px;text-align:right;margin-right:6px">{}</span>{} {}</div>'
-    ).format(LINE, LABEL, _cut(name), drawing, text)
+    label = f"display:inline-block;width:{LABEL}px;text-align:right;margin-right:6px"
+    body = Markup('<span style="{}">{}</span>{} {}').format(label, _cut(name), drawing, text)
+    return Markup('<div style="{}">{}</div>').format(LINE, body)
 
 
 def _picture(title: str, lines: list[Markup]) -> Markup:
