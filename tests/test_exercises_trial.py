@@ -1044,6 +1044,7 @@ def test_two_numbers_are_shown_with_the_digits_that_tell_them_apart():
     assert number_pair(1.0000001, 1.0) == ("1.0000001", "1")
     assert number_pair(10**20, 10**20 + 1) == (str(10**20), str(10**20 + 1))
     assert number_pair(0.3, 0.1 + 0.2) == ("0.3", "0.30000000000000004")
+    assert number_pair(1234567, 7654321) == ("1234567", "7654321")
     assert number_pair(3, 3.0000001) == ("3", "3.0000001")
     assert number_pair(10**999, 1.5) == (describe(10**999), "1.5")
     assert number_pair(1 + 2j, 1.0) == ("1+2j", "1")
