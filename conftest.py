@@ -11,6 +11,7 @@ def pytest_configure(config):
 
 
 def _run_like_the_build(config):
+    import nbval.kernel
     import nbval.plugin
 
     from tools.build_notebooks import clean_outputs, kernel_environment
@@ -24,5 +25,11 @@ def _run_like_the_build(config):
         patch.delenv(name)
     for name, value in wanted.items():
         patch.setenv(name, value)
+    # nbval runs cells without a history, and then IPython shows what a closing semicolon should hide
+    patch.setattr(nbval.kernel.RunningKernel, "execute_cell_input", _execute_like_jupyterlab)
     # a progress bar is not stored, so nbval must not ask for it
     patch.setattr(nbval.plugin, "coalesce_streams", clean_outputs)
+
+
+def _execute_like_jupyterlab(kernel, source, allow_stdin=None):
+    return kernel.kc.execute(source, store_history=True, allow_stdin=allow_stdin, stop_on_error=False)
