@@ -5,6 +5,9 @@ Each is executed once, by papermill: set PAPERMILL_KEEP to a folder to keep what
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -103,3 +106,19 @@ def test_a_run_leaves_the_learners_log_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_HOME", "mine")
     fresh = run(written(tmp_path, "import os; print(os.environ['LAB_HOME'])"), tmp_path / "out.ipynb", monkeypatch)
     assert fresh.cells[0].outputs[0].text.strip() not in ("", "mine")
+
+
+@pytest.mark.parametrize(("text", "failures"), [("a\n", 0), ("b\n", 1)], ids=["as it was", "tampered with"])
+def test_nbval_sees_what_changed_and_nothing_else(tmp_path, text, failures):
+    """A closing semicolon and a progress bar are no difference; another text is."""
+    path = written(tmp_path, "print('a')", "[1, 2];", "from tqdm.auto import tqdm\nfor n in tqdm(range(2)):\n    pass")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text=text)]
+    nbformat.write(notebook, path)
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    rules = ROOT / "tests" / "nbval_sanitise.cfg"
+    options = [f"--rootdir={tmp_path}", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-sanitize-with", str(rules)]
+    command = [sys.executable, "-m", "pytest", *options, "notebooks"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    summary = done.stdout.strip().splitlines()[-1]
+    assert re.match(f"{failures} failed, 2 passed" if failures else "3 passed", summary), done.stdout
