@@ -289,7 +289,7 @@ def _heap(distance: NDArray[np.float64], spread: float, how: str) -> _Units | No
         for shift in (np.log10(factor), -np.log10(factor)):
             inside = np.abs(distance - shift) < 3 * spread
             count = int(inside.sum())
-            if abs(shift) < 7 * spread or not max(5, 0.002 * len(present)) <= count <= 0.4 * len(present):
+            if abs(shift) < 9 * spread or not max(5, 0.002 * len(present)) <= count <= 0.4 * len(present):
                 continue
             if best is not None and count <= len(best.rows):
                 continue
@@ -303,7 +303,7 @@ def _heap(distance: NDArray[np.float64], spread: float, how: str) -> _Units | No
 def _stands_apart(present: NDArray[np.float64], shift: float, spread: float, count: int) -> bool:
     """Nearly nothing lies between the two heaps, and nearly nothing beyond the second."""
     side = present * np.sign(shift)
-    between = (side > 3.5 * spread) & (side < abs(shift) - 3.5 * spread)
+    between = (side > 5 * spread) & (side < abs(shift) - 3.5 * spread)
     beyond = side > abs(shift) + 3.5 * spread
     return int(between.sum() + beyond.sum()) <= 0.1 * count
 
@@ -439,7 +439,8 @@ def redundant_columns(subject: Subject) -> Findings:
             "same_information", "diversity", "warning" if len(names) > 1 else "note",
             f"{_list(names)} divide the rows in exactly the same way",
             "One of them is enough; weights and importances are shared out between them at random.",
-            "Keep one.", tuple(names), evidence={"distinct_values": int(subject.codes(names[0]).max()) + 1},
+            "Keep one; check that it is not the target in another spelling.",
+            tuple(names), evidence={"distinct_values": int(subject.codes(names[0]).max()) + 1},
         )  # fmt: skip
     yield from _correlated(subject, {c for g in same for c in g[1:]})
 

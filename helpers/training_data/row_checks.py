@@ -241,27 +241,41 @@ def label_errors(subject: Subject) -> Findings:
         return
     chances = _probabilities(subject, names, rows, labels)
     classes = np.unique(labels)
-    right = chances.argmax(1) == np.searchsorted(classes, labels)
-    per_class = [right[labels == k].mean() for k in classes]
-    if np.mean(per_class) < 0.5 + 0.5 / len(classes) or min(per_class) < 0.5:
+    given = np.searchsorted(classes, labels)
+    right = chances.argmax(1) == given
+    if np.mean([right[given == k].mean() for k in range(len(classes))]) < 0.6 + 0.4 / len(classes):
         return  # too weak a judge: it would accuse rows that are merely hard
+    surprise = surprising_labels(chances, given)
     found = find(labels, chances)
-    share = len(found) / len(rows)
-    if len(found) == 0:
+    if surprise is None or len(found) == 0:
         return
-    severity: Severity = "warning" if share >= 0.04 and len(found) >= 10 else "note"
+    share = len(found) / len(rows)
     yield Finding(
-        "label_errors", "accuracy", severity,
+        "label_errors", "accuracy", "warning" if share >= 0.02 and len(found) >= 10 else "note",
         f"{plural(len(found), 'label')} ({share:.1%} of {len(rows):,} examined) {'is' if len(found) == 1 else 'are'} "
         "probably wrong: models that had not seen the row are sure of another class",
         "Wrong labels teach the wrong thing, and in the test set they punish the right answer.",
         "Show the worst to somebody who knows (label_errors lists them); correct or drop them, then train again.",
         (subject.target_name,), tuple(rows[found["row"].to_numpy()]), len(found),
         {"method": "confident learning on out-of-fold probabilities of a logistic regression",
-         "accuracy_out_of_fold": float(right.mean()), "share": share, "rows_used": len(rows),
+         "accuracy_out_of_fold": float(right.mean()), "share": share, "rows_used": len(rows), **surprise,
          "given_and_suggested": [f"{target.classes[g]} → {target.classes[s]}"
                                  for g, s in zip(found["given"].head(5), found["suggested"].head(5), strict=True)]},
     )  # fmt: skip
+
+
+def surprising_labels(chances: NDArray[np.float64], given: Ints) -> dict[str, float] | None:
+    """Numbers that show more near-impossible labels than chance explains; None when there are not more.
+
+    Where classes overlap, some rows lie on the other side and yet are labelled rightly. If the probabilities (n, k)
+    hold, labels of probability below c occur Σ p (over all p < c) times; wrong labels come on top of that.
+    """
+    own = chances[np.arange(len(given)), given]
+    for limit in (0.02, 0.05):
+        seen, expected = int((own < limit).sum()), float(chances[chances < limit].sum())
+        if seen >= expected + 2 * np.sqrt(expected) + 1:
+            return {"labels_below_probability": limit, "seen": seen, "expected": expected}
+    return None
 
 
 def _probabilities(subject: Subject, names: list[Hashable], rows: Ints, labels: Ints) -> NDArray[np.float64]:

@@ -73,13 +73,14 @@ def array_score(subject: Subject, x: Floats, rows: Ints | None = None) -> float:
     if keep.sum() < 20:
         return floor(target)
     sampled = subject.sample[keep[subject.sample]]
+    places = rankdata(x[sampled])  # a tree sees the order alone, and ranks are never too large for it
     if not target.is_class:
         ranks = rankdata(x[keep])
         rho = _correlation(ranks, target.ranks[keep])
         line = _correlation(_without_tails(x[keep]), _without_tails(target.values[keep]))
-        return max(rho**2, line**2, _tree_r2(x[sampled], target.ranks[sampled]), 0.0)
+        return max(rho**2, line**2, _tree_r2(places, target.ranks[sampled]), 0.0)
     linear = folded_auc(x[keep], target.codes[keep]) if len(target.classes) == 2 else 0.5
-    return max(linear, _tree_auc(x[sampled], target.codes[sampled]))
+    return max(linear, _tree_auc(places, target.codes[sampled]))
 
 
 def _without_tails(x: Floats) -> Floats:

@@ -19,6 +19,8 @@ Kind = Literal["number", "flag", "time", "category", "text", "id", "empty"]
 MODEL_ROWS = 5_000
 """Small models (trees, label errors) are fitted on a sample of at most this many rows."""
 
+HUGE = 1e100
+
 _ID_NAME = re.compile(r"(^|[\s_.-])(id|ids|uuid|guid|key|index|idx|rownum|row|no|nr|unnamed.*)$|[a-z]Id$|^Id", re.ASCII)
 
 
@@ -75,10 +77,10 @@ class Subject:
         return [c for c in self.features if self.kinds[c] == "number"]
 
     def floats(self, name: Hashable) -> NDArray[np.float64]:
-        """A number-like column as float (n,), missing and infinite as NaN."""
+        """A number-like column as float (n,): missing and infinite are NaN, cut at ±1e100 so that squares stay finite."""
         if name not in self._floats:
             values = float_column(self.table[name])
-            self._floats[name] = np.where(np.isfinite(values), values, np.nan)
+            self._floats[name] = np.clip(np.where(np.isfinite(values), values, np.nan), -HUGE, HUGE)
         return self._floats[name]
 
     def codes(self, name: Hashable) -> NDArray[np.int64]:
@@ -196,7 +198,7 @@ def read_target(y: pd.Series) -> Target:
     present = y.notna().to_numpy()
     if is_quantity(y):
         ranks = y.astype(float).rank().to_numpy(dtype=float, na_value=np.nan) / max(1, int(present.sum()))
-        values = y.to_numpy(dtype=float, na_value=np.nan)
+        values = np.clip(y.to_numpy(dtype=float, na_value=np.nan), -HUGE, HUGE)
         return Target(y.name, False, present, np.full(len(y), -1, dtype=np.int64), (), ranks, values)
     codes, classes = pd.factorize(y)
     order = np.argsort([str(c) for c in classes], kind="stable")
