@@ -166,6 +166,8 @@ def kernel_environment() -> Iterator[dict[str, str]]:
             "IPYTHONDIR": str(Path(folder) / "ipython"),
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYTHONHASHSEED": "0",
+            # sums in one order on every machine; and two busy kernels with two threads each wait for one another
+            "OMP_NUM_THREADS": "1",
             "COLUMNS": "100",
             "LINES": "40",
         }
