@@ -47,6 +47,7 @@ def test_a_wrong_answer_is_rejected_with_its_reason(answer):
     assert harness.complaint(registry.find(answer.exercise), harness.completed(answer), answer.reason) is None
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("answer", RIGHT, ids=repr)
 def test_another_right_answer_is_accepted(answer):
     for seed in harness.SEEDS:
