@@ -101,7 +101,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path: Path, case: s
 def test_a_missing_file_is_answered_with_the_file_that_was_meant(tmp_path: Path) -> None:
     write(tmp_path, GOOD, "training.csv")
     with pytest.raises(TableError, match=r"no such file.*did you mean training\.csv"):
-        load_table(tmp_path / "trainig.csv")
+        load_table(tmp_path / "trainings.csv")
     with pytest.raises(TableError, match="nor such a folder"):
         load_table(tmp_path / "nowhere" / "a.csv")
 
@@ -138,7 +138,7 @@ def test_wrong_options_are_refused_with_what_would_be_right(
 @pytest.mark.parametrize(
     ("target", "content", "reason"),
     [
-        ("lable", GOOD, r"target 'lable' is not a column; did you mean 'label'\?"),
+        ("labels", GOOD, r"target 'labels' is not a column; did you mean 'label'\?"),
         ("Label", GOOD, "did you mean 'label'"),
         ("price", GOOD, r"the columns are 'id', 'colour', 'size', 'label'"),
         ("y", "x,y\n1,a\n2,a\n3,a\n", r"one class only \('a'\)"),

@@ -77,7 +77,7 @@ class Subject:
         return [c for c in self.features if self.kinds[c] == "number"]
 
     def floats(self, name: Hashable) -> NDArray[np.float64]:
-        """A number-like column as float (n,): missing and infinite are NaN, cut at ±1e100 so that squares stay finite."""
+        """A number-like column as float (n,): missing and infinite are NaN, cut at ±1e100 (squares stay finite)."""
         if name not in self._floats:
             values = float_column(self.table[name])
             self._floats[name] = np.clip(np.where(np.isfinite(values), values, np.nan), -HUGE, HUGE)

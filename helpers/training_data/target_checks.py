@@ -331,7 +331,7 @@ def _given_group(subject: Subject, group: Hashable) -> Findings:
     about = f"; knowing it alone predicts {subject.target_name!r} ({score:.2f})" if knows else ""
     yield Finding(
         "group_straddles", "leakage", severity,
-        f"in a random split {shared:.0%} of the test rows have a {group!r} that is also in training{about}",
+        f"in a random split {shared:.0%} of the test rows share their {group!r} with training rows{about}",
         f"The model recognises the {group!r} instead of learning the task; on new ones it is worse than it seems.",
         f"split(table, target=…, group={group!r}), and GroupKFold in cross-validation.",
         (group,), evidence={"shared_test_rows": shared, "groups": len(sizes), "rows_per_group": float(sizes.mean()),
