@@ -437,6 +437,19 @@ def test_an_argument_that_is_only_read_is_no_change(trial, make):
     assert trial.call(lambda x: 3, make()) == 3
 
 
+@pytest.mark.parametrize("make", [lambda: [math.nan, 1], lambda: np.array([math.nan, "a"], dtype=object)])
+def test_writing_the_same_value_back_is_no_change(trial, make):
+    def rewrites(x):
+        x[0] = x[0] * 1.0  # another NaN object
+        return 1
+
+    def writes_a_number(x):
+        x[0] = 1.0
+
+    assert trial.call(rewrites, make()) == 1
+    failure_of(trial.call, writes_a_number, make())
+
+
 def test_keyword_arguments_are_guarded_too(trial):
     def change(x, y=None):
         y.append(1)
