@@ -96,16 +96,6 @@ flights["late"] = flights["late"].map({True: "late", False: "on time"}).astype(s
 print(f"{len(flights):,} flights, {flights.shape[1]} columns, {(flights['late'] == 'late').mean():.1%} late")
 flights[["time_hour", "carrier", "flight", "origin", "dest", "dep_delay", "arr_delay", "late"]].head()
 
-# %% id="audit-flights"
-report = td.audit(flights, target="late", time="time_hour", seed=SEED)
-report
-
-# %% [markdown] id="audit-read" tags=["solution"]
-# **What to say out loud.** `arr_delay` *is* the answer: the target was made from it. `dep_delay` is subtler. It is a real cause of a late arrival, but it is
-# known only once the aircraft has left; whether it is a leak depends on **when the prediction is made**. For a passenger who books a week ahead it does not exist yet.
-# The warning about rows near in time is the one that most candidates miss: it says, before any model, that a random split of these rows will flatter every model.
-# The audit cannot know that. It shows which columns know too much; the person who knows the process decides which may stay.
-
 # %% [markdown] id="predict-leak-text"
 # **Predict before you run.** How well does `dep_delay` *alone* separate late from punctual arrivals? Write an AUC between 0.5 and 1 for `guess`.
 
@@ -114,6 +104,16 @@ guess = None
 is_late = (flights["late"] == "late").to_numpy()
 measured = roc_auc_score(is_late, flights["dep_delay"])
 predict("AUC of dep_delay alone", guess=guess, measured=round(measured, 2))
+
+# %% id="audit-flights"
+report = td.audit(flights, target="late", time="time_hour", seed=SEED)
+report
+
+# %% [markdown] id="audit-read" tags=["solution"]
+# **What to say out loud.** `arr_delay` *is* the answer: the target was made from it. `dep_delay` is subtler. It is a real cause of a late arrival, but it is
+# known only once the aircraft has left; whether it is a leak depends on **when the prediction is made**. For a passenger who books a week ahead it does not exist yet.
+# The audit cannot know that: it shows which columns know too much, and the person who knows the process decides which may stay.
+# The warning about rows near in time is the one that most candidates miss: it says, before any model is trained, that a random split of these rows will flatter every model.
 
 # %% [markdown] id="exercise-1-1-text"
 # ### Exercise 1.1 · A feature that knows the answer

@@ -198,7 +198,8 @@ def _leak(subject: Subject, scores: Scores, name: Hashable, severity: Severity) 
         "target_leak", "leakage", severity,
         f"{name!r} alone says {says} about {subject.target_name!r}: {scores.name} {score:.3f}, "
         f"the usual column {scores.usual:.2f}",
-        "If it is known only after the target, or made from it, every test score is too good and use disappoints.",
+        "If it is known only after the target, or made from it, every test score is too good: "
+        "the model disappoints in use.",
         f"Ask when {name!r} is written down. If after what is to be predicted: leave it out.",
         (name,), evidence={scores.name: score, "usual_column": scores.usual, "out_of_fold": True},
     )  # fmt: skip
