@@ -29,7 +29,7 @@ __all__ = [
     "vendored_roots",
 ]
 
-LATE_MINUTES = 15  # the US Department of Transportation counts a flight as late from 15 minutes on
+LATE_MINUTES = 15  # late is more than this behind schedule
 
 
 def package_file(package: str, relative: str) -> Path:
@@ -46,10 +46,10 @@ def package_file(package: str, relative: str) -> Path:
 
 
 def flights(rows: int | None = None, *, seed: int = 0) -> pd.DataFrame:
-    """Flights that left New York City in 2013, with their delays, in order of scheduled departure.
+    """Domestic flights scheduled from New York City's airports in 2013, in order of scheduled departure.
 
-    336,776 rows × 20 columns, real gaps (cancelled flights have no delay). `late` is added: True when the
-    arrival was more than 15 minutes behind schedule, missing for flights that never arrived.
+    336,776 rows × 20 columns, real gaps (cancelled and diverted flights have no arrival delay). `late` is added:
+    True when the arrival was more than 15 minutes behind schedule, missing where there is no arrival delay.
 
     Args:
         rows: a random sample of this many rows (still in time order); None for all.
@@ -101,7 +101,7 @@ class DirtyTable:
 def dirty_breast_cancer(seed: int = 0) -> DirtyTable:
     """The breast-cancer table made dirty in five documented ways, each of which people have met in real files.
 
-    1. 60 % of the patients are measured two or three times: the new rows differ by 2 % of a standard deviation.
+    1. 72 % of the patients are measured two or three times: the new rows differ by 2 % of a standard deviation.
     2. 6 % of the patients have the wrong diagnosis, in all their rows.
     3. `mean concavity` is missing in 45 % of the malignant and 5 % of the benign rows (by the true diagnosis).
     4. `mean area` is 100 times too large in 4 % of the rows: another unit.

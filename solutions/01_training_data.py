@@ -15,7 +15,7 @@
 #
 # **How good is this data, and what is wrong with it?**
 #
-# Read and run from top to bottom: about two hours with the exercises, under two minutes without. Nothing is downloaded; every table, digit and line of
+# Read and run from top to bottom: about three and a half hours with the exercises, under two minutes without. Nothing is downloaded; every table, digit and line of
 # code comes from packages that are installed on this machine. Each exercise has a `check` that says what is wrong with an answer, and hints:
 # `hint("1.1")` opens the next one. The solved notebook, with what one says about each result, is in `solutions/`.
 
@@ -26,10 +26,10 @@
 #
 # | what happened | status | source, date |
 # |---|---|---|
-# | Researchers at Stanford found 3,226 suspected links to child sexual abuse material in LAION-5B, the public set of image links from whose subsets Stable Diffusion's first versions were trained; 1,008 were validated by outside parties. The set was withdrawn. | publisher and press | 404media.co, December 2023 |
+# | Researchers at Stanford found 3,226 suspected links to child sexual abuse material in LAION-5B, a public set of image links that was used to train Stable Diffusion; 1,008 were validated by outside parties. The set was withdrawn. | publisher and press | 404media.co, December 2023; its use: TechCrunch, 2024 |
 # | Re-LAION-5B was released with 2,236 links removed. | publisher and press | LAION's announcement as reported by thebeat.tech, 2024 |
 # | The head of audio resigned over the company's position that training on copyrighted works is "fair use". | press | sifted.eu, November 2023 |
-# | Getty Images v Stability AI (UK): limited, "historic" trade-mark infringement; the secondary copyright claim fails. The claim about training itself had been dropped, because the training took place outside the UK. Getty was given permission to appeal the secondary claim on 16 December 2025; no outcome is known here. | court | [2025] EWHC 2863 (Ch), 4 November 2025; shepwedd.com |
+# | Getty Images v Stability AI (UK): limited, "historic" trade-mark infringement; the secondary copyright claim fails. The claim about training was dropped during the trial, there being no evidence of training in the UK: so the court did not decide whether training infringes. It held that a model that does not store the works is not an "infringing copy". Getty was given permission to appeal the secondary claim on 16 December 2025; no outcome is known here. | court | [2025] EWHC 2863 (Ch), 4 November 2025; burges-salmon.com and shepwedd.com, December 2025 |
 #
 # None of these faults shows in a loss curve. A duplicate, a leak, a wrong label or a missing licence is found by looking at the data, before the compute is paid for.
 
@@ -42,13 +42,16 @@
 # | dimension | the fault | how it is found | section |
 # |---|---|---|---|
 # | leakage | a feature, a row or a statistic from the future or from the test set | single-feature score, honest split | 1, 2 |
-# | imbalance | the rare class is never predicted, or too often | recall, calibration | 3 |
+# | imbalance | the rare class is never predicted, or its probability is wrong | recall, calibration | 3 |
 # | consistency | gaps that depend on the label, mixed units | missingness by class, outlying scale | 1, 4 |
 # | accuracy | wrong labels | out-of-fold disagreement | 5 |
 # | duplicates | exact copies, near-copies, copies across the split | hashing, MinHash | 6 |
 # | contamination | the benchmark is in the training set | n-gram overlap | 7 |
 # | diversity | a million samples of the same thing | Vendi score, distinct-n | 8 |
 # | provenance | no right to use it, nobody knows where it came from | records kept at collection | 9 |
+#
+# For a *large* model the final judge is an ablation: train the same small model on each candidate set and compare on fixed benchmarks, as FineWeb did (Penedo et al. 2024).
+# Web text also goes through quality filters (rules, a classifier, perplexity), checks for toxicity and personal data, and a choice of the mix of domains and languages. Say so; they are not in this notebook.
 
 # %% id="imports"
 import numpy as np
@@ -61,8 +64,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, precision_score, recall_score, roc_auc_score
-from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score, train_test_split
+from sklearn.metrics import average_precision_score, brier_score_loss, precision_score, recall_score, roc_auc_score
+from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
@@ -86,12 +89,12 @@ SEED = 0
 # %% [markdown] id="audit-text"
 # ## 1 · Look before you train
 #
-# Every flight that left New York City in 2013: the question is whether it will arrive more than 15 minutes late. Before any model, one call looks at the table from six sides.
+# Domestic flights scheduled from New York City's three airports in 2013 (a sample of the 336,776): will a flight arrive more than 15 minutes late? Before any model, one call looks at the table from six sides.
 # `late` is the target. Read the report as a reviewer would: for each finding, ask what it does to a model and what you would do about it.
 
 # %% id="load-flights"
 flights = datasets.flights(20_000 if QUICK else None, seed=SEED)
-flights = flights[flights["late"].notna()].reset_index(drop=True)  # cancelled flights never arrive: section 3
+flights = flights[flights["late"].notna()].reset_index(drop=True)  # cancelled (section 3) or diverted
 flights["late"] = flights["late"].map({True: "late", False: "on time"}).astype(str)
 print(f"{len(flights):,} flights, {flights.shape[1]} columns, {(flights['late'] == 'late').mean():.1%} late")
 flights[["time_hour", "carrier", "flight", "origin", "dest", "dep_delay", "arr_delay", "late"]].head()
@@ -113,7 +116,7 @@ report
 # **What to say out loud.** `arr_delay` *is* the answer: the target was made from it. `dep_delay` is subtler. It is a real cause of a late arrival, but it is
 # known only once the aircraft has left; whether it is a leak depends on **when the prediction is made**. For a passenger who books a week ahead it does not exist yet.
 # The audit cannot know that: it shows which columns know too much, and the person who knows the process decides which may stay.
-# The warning about rows near in time is the one that most candidates miss: it says, before any model is trained, that a random split of these rows will flatter every model.
+# The warning about rows near in time is the one that most candidates miss: it says, before you train anything, that a random split will flatter any model that can tell when a row happened.
 
 # %% [markdown] id="exercise-1-1-text"
 # ### Exercise 1.1 · A feature that knows the answer
@@ -153,7 +156,7 @@ check("1.1", leak_score)
 # %% [markdown] id="aloud-1-1" tags=["solution"]
 # **What to say out loud.** A score that is too good is first a suspicion of leakage: a feature that is recorded after, or because of, the outcome. I rank the features by their single AUC, folded because
 # 0.1 is as telling as 0.9, and I look at missingness on its own: "discharge date present" may *be* the label.
-# The AUC is the Mann–Whitney statistic (Hanley and McNeil 1982): it needs ranks only, so units, outliers and monotone transformations do not matter.
+# The AUC is the Mann–Whitney U divided by $n_+ n_-$ (Hanley and McNeil 1982): it needs ranks only, so units, outliers and monotone transformations do not matter.
 # A high score is evidence, not proof: the cure is to ask when each value is known (Kaufman et al. 2012), and to drop what is not known at prediction time.
 #
 # *Follow-up: what does it miss?* Leaks spread over several features, relations that are not monotone (both tails positive give an AUC near 0.5), and categories.
@@ -165,10 +168,12 @@ check("1.1", leak_score)
 # ### 2.1 The target in a feature, the future in the split
 #
 # Two choices decide the score of the same model on the same flights: whether it may see `dep_delay`, and **how the test set is drawn**.
-# A random split puts flights of the same stormy evening on both sides. A split by day keeps each day together. A split by time trains on the past and tests on the last fifth of the year, as the model would be used.
+# A random split puts flights of the same day on both sides, and `month` and `day` let a model recognise the day. A split by day keeps each day together.
+# A split by time trains on the past and tests on the last fifth of the flights, as the model would be used.
 
 # %% id="flight-splits"
 plan = ["month", "day", "hour", "minute", "carrier", "origin", "dest", "distance"]
+# codes only, no statistic and no target: harmless before the split
 coded = flights.assign(**dict(zip(plan, OrdinalEncoder().fit_transform(flights[plan]).T, strict=True)))
 day = flights["month"] * 100 + flights["day"]
 splits = {
@@ -205,10 +210,35 @@ plots.bars(
 # %% id="flight-sentence"
 promised = scores["random, with dep_delay"]
 print(f"Leak and random split together promise an AUC of {promised:.2f}; what a planner would get is {honest:.2f}.")
-print(f"Without the leaking column the random split still shows {scores['random, plan only'] - honest:.2f} too much.")
+extra = scores["random, plan only"] - honest
+print(f"Without dep_delay the random split still shows {extra:.2f} more than the split by time.")
+
+# %% [markdown] id="control-text"
+# Is that difference leakage, or are the last flights of the year simply harder? The test flights differ, so it could be either. The control keeps the **test flights and the number of training rows the same**
+# and changes one thing: the training rows come from the past only, or from all dates. Then it takes the date away.
+
+# %% id="control-run"
+tested = splits["by time"].test[::2]  # half of the last fifth; the other half may be trained on
+past = splits["by time"].train
+others = np.setdiff1d(np.arange(len(flights)), tested)
+all_dates = np.random.default_rng(SEED).choice(others, len(past), replace=False)
+undated = [name for name in plan if name not in ("month", "day")]
+control = {
+    f"{what}, trained on {when}": late_auc(columns, td.Split(np.sort(rows), tested, "control"))
+    for what, columns in {"plan": plan, "plan without the date": undated}.items()
+    for when, rows in {"all dates": all_dates, "the past": past}.items()
+}
+plots.bars(
+    control,
+    title="On the same test flights: the model remembers dates",
+    xlabel="test AUC (0.5 = chance)",
+    highlight=["plan, trained on all dates"],
+    reference=(0.5, "chance"),
+);
 
 # %% [markdown] id="flight-read" tags=["solution"]
-# **What to say out loud.** The random split is wrong although no column leaks: the *day* leaks. Delays come in storms, and a test flight has neighbours from the same evening in the training set.
+# **What to say out loud.** The random split is too good because `month` and `day` name a date: the trees learn which days were bad, and other flights of that day are in the training set. The control shows it: on the *same* test flights
+# the model gains most from training rows of all dates when it knows the date, and much less when it does not. A split by day removes only part of this, because the days before and after remain; a split by time removes it.
 # A split must imitate the use of the model: if it will predict next month, it is tested on a month that it has not seen.
 # *Follow-up: is the score by time then the true one?* It is one draw of the future, the end of one year. Repeat it on several cut points (a rolling origin) and report the spread.
 
@@ -309,31 +339,38 @@ dirty_report = td.audit(dirty.table, target="diagnosis", group="patient", seed=S
 dirty_report
 
 # %% id="group-run"
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+
 features = dirty.table.drop(columns=["patient", "diagnosis"])
 diagnosis, patient = dirty.table["diagnosis"], dirty.table["patient"]
 models = {
     "nearest neighbour": make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), KNeighborsClassifier(1)),
     "random forest": make_pipeline(SimpleImputer(strategy="median"), RandomForestClassifier(60, random_state=SEED)),
 }
+stratified, grouped = (cv(5, shuffle=True, random_state=SEED) for cv in (StratifiedKFold, StratifiedGroupKFold))
 folds = {
-    "random split": list(StratifiedKFold(5, shuffle=True, random_state=SEED).split(features, diagnosis)),
-    "split by patient": list(GroupKFold(5, shuffle=True, random_state=SEED).split(features, groups=patient)),
+    "random split": list(stratified.split(features, diagnosis)),
+    "split by patient": list(grouped.split(features, diagnosis, groups=patient)),
 }
-group_scores = {
-    f"{model}, {name}": cross_val_score(models[model], features, diagnosis, cv=cv).mean()
-    for model in models
-    for name, cv in folds.items()
-}
+true_diagnosis = clean["diagnosis"].to_numpy()[patient]
+as_written, truly = {}, {}
+for model, name in [(model, name) for model in models for name in folds]:
+    predicted = cross_val_predict(models[model], features, diagnosis, cv=folds[name])
+    as_written[f"{model}, {name}"] = np.mean(predicted == diagnosis)
+    truly[f"{model}, {name}"] = np.mean(predicted == true_diagnosis)
 
 # %% id="group-picture"
-plots.bars(
-    group_scores,
-    title="A known patient is remembered, not diagnosed",
-    xlabel="cross-validated accuracy (5 folds)",
-    highlight=[name for name in group_scores if "random split" in name],
-)
-lost = group_scores["nearest neighbour, random split"] - group_scores["nearest neighbour, split by patient"]
-print(f"nearest neighbour: {lost:.2f} of its accuracy under the random split is memory of the patient")
+left, right = plots.panels(["A known patient's label is remembered …", "… the true diagnosis less so"], width=5.2)
+seen = [name for name in as_written if "random split" in name]
+plots.bars(as_written, xlabel="accuracy against the diagnosis as written", highlight=seen, ax=left)
+plots.bars(truly, xlabel="accuracy against the true diagnosis", highlight=seen, ax=right)
+for model in models:
+    gaps = [scores[f"{model}, random split"] - scores[f"{model}, split by patient"] for scores in (as_written, truly)]
+    print(f"{model}: {gaps[0]:.2f} higher under the random split; against the true diagnosis {gaps[1]:+.2f}")
+
+# %% [markdown] id="group-read" tags=["solution"]
+# **What to say out loud.** Part of the gap is not skill lost but wrong labels remembered: the test rows carry the same wrong diagnosis as their twins in the training set, and a model that repeats it is counted as right.
+# So the random split does not only promise too much, it also rewards the wrong thing. The *size* of the gap is of our making (repeats differ by 2 % of a standard deviation); that there is one is the lesson.
 
 # %% [markdown] id="exercise-1-3-text"
 # ### Exercise 1.3 · A split that nothing straddles
@@ -342,7 +379,7 @@ print(f"nearest neighbour: {lost:.2f} of its accuracy under the random split is 
 #
 # Rows that share a group (patient, user, repository) **or** a duplicate cluster must land on the same side, and so must everything that hangs together
 # through a chain of such links: A and B share a patient, B and C are duplicates, so A, B and C form one block.
-# Assign whole blocks at random until the test part holds about `test_share` of the **rows**: the share may be off by at most the size of the largest block.
+# Assign whole blocks at random until the test part holds about `test_share` of the **rows**: the number of test rows may be off by at most the rows of the largest block.
 
 # %% id="exercise-1-3" tags=["exercise"]
 def grouped_split(
@@ -351,7 +388,7 @@ def grouped_split(
     """(train_rows, test_rows): sorted int arrays of row positions; together they hold every row once.
 
     groups (n,), clusters (n,): labels (integers or strings), one per row. 0 < test_share < 1: wanted share of rows.
-    The same seed gives the same split, another seed another one. Both sides hold at least one block;
+    The same seed gives the same split, another seed usually another one. Both sides hold at least one block;
     where everything hangs together in a single block: ValueError.
     """
     ### BEGIN SOLUTION
@@ -380,7 +417,7 @@ check("1.3", grouped_split)
 # The price: the share is only approximate, the test score varies more because the number of independent units is the number of blocks, and stratifying gets harder.
 #
 # *Follow-up: what if one block holds half of the data?* Look at the link that makes it so large (a boilerplate text, a default user id); if it is real, use it for training only and say so.
-# Kapoor and Narayanan (2023) list such non-independence between train and test among the kinds of leakage they found in papers of 17 fields.
+# Kapoor and Narayanan (2023) list such non-independence between train and test among the kinds of leakage in their survey of 17 fields; scikit-learn's `StratifiedGroupKFold` does groups and classes at once.
 # *And for data in time order?* Then split by time as well: a group split still lets the future train the past.
 
 # %% [markdown] id="imbalance-text"
@@ -389,6 +426,7 @@ check("1.3", grouped_split)
 # About one flight in forty is cancelled. A model that never predicts a cancellation is right 97.5 % of the time and useless. The usual answers are **class weights**, **resampling**, or **another threshold**.
 # They are compared here on recall and precision of the rare class, on the ranking (AUC), and on whether the predicted probabilities can be believed
 # (their mean against the true rate, and the Brier score: the mean squared error of a probability, smaller is better).
+# The split is random here, because the treatments are compared with each other; after section 2 nobody would promise this AUC.
 
 # %% id="imbalance-data"
 planned = datasets.flights(30_000 if QUICK else 150_000, seed=SEED + 1)
@@ -416,7 +454,7 @@ odds = p["balanced weights"] / (1 - p["balanced weights"]) * prior / (1 - prior)
 p["weights, prior corrected"] = odds / (1 + odds)
 
 # %% id="imbalance-table"
-alarms = (p["balanced weights"] > 0.5).mean()  # the share of flights that the weighted model raises an alarm for
+alarms = (p["balanced weights"] > 0.5).mean()  # as many alarms as the weights raise (no label is used)
 thresholds = dict.fromkeys(p, 0.5) | {"no weights, lower threshold": np.quantile(p["no weights"], 1 - alarms)}
 rows = {}
 for name, threshold in thresholds.items():
@@ -424,8 +462,9 @@ for name, threshold in thresholds.items():
     rows[name] = {
         "threshold": threshold,
         "recall": recall_score(cancelled[test], probability > threshold),
-        "precision": precision_score(cancelled[test], probability > threshold, zero_division=0),
+        "precision": precision_score(cancelled[test], probability > threshold, zero_division=np.nan),
         "AUC": roc_auc_score(cancelled[test], probability),
+        "PR-AUC": average_precision_score(cancelled[test], probability),
         "mean probability": probability.mean(),
         "Brier score": brier_score_loss(cancelled[test], probability),
     }
@@ -433,7 +472,8 @@ imbalance = pd.DataFrame(rows).T
 imbalance.round(3)
 
 # %% id="imbalance-picture"
-left, right = plots.panels(["A lower threshold does what weights do", "… and leaves the probabilities right"], width=5.2)
+titles = ["A lower threshold does nearly what weights do", "… and leaves the probabilities right"]
+left, right = plots.panels(titles, width=5.2)
 plots.bars(imbalance["recall"].to_dict(), xlabel="recall of cancelled flights", ax=left)
 plots.bars(
     imbalance["mean probability"].drop("no weights, lower threshold").to_dict(),
@@ -447,13 +487,15 @@ plots.bars(
 # %% id="imbalance-sentence"
 weighted, moved = imbalance.loc["balanced weights"], imbalance.loc["no weights, lower threshold"]
 plain = imbalance.loc["no weights"]
-print(f"Weights raise recall from {plain['recall']:.2f} to {weighted['recall']:.2f}; a lower threshold gives {moved['recall']:.2f}.")
+print(f"Recall: {plain['recall']:.2f} without weights, {weighted['recall']:.2f} with them, {moved['recall']:.2f} by a lower threshold.")
 print(f"The AUC hardly moves: {moved['AUC']:.3f} without weights, {weighted['AUC']:.3f} with them.")
-print(f"The mean predicted probability becomes {weighted['mean probability'] / cancelled[test].mean():.0f} times the true rate.")
+times = weighted["mean probability"] / cancelled[test].mean()
+print(f"With weights the mean predicted probability is {times:.0f} times the true rate.")
 
 # %% [markdown] id="imbalance-read" tags=["solution"]
-# **What to say out loud.** Weights and copying do the same thing: they tell the model that cancellations are as frequent as flights. The ranking hardly moves, the probabilities become wrong by the ratio of the odds,
-# and they can be put right again (King and Zeng 2001). So first ask what the decision costs, then choose a threshold; use weights when the *training* needs them, for example when the rare class would otherwise hardly appear in a batch.
+# **What to say out loud.** Weights and copying do the same in expectation: they tell the model that cancellations are as frequent as other flights. The ranking hardly moves; the predicted *odds* come out too large by the ratio
+# of the two weights (20.1 / 0.51, about 39), and can be put right again (King and Zeng 2001). So first ask what each error costs: with calibrated probabilities the alarm is raised where $p > c_{FP} / (c_{FP} + c_{FN})$.
+# Balanced weights with a threshold of 0.5 amount to a threshold at the base rate. If the rare class hardly appears in a batch, it is *sampling* that helps, not weights; correct the prior afterwards.
 
 # %% [markdown] id="exercise-1-4-text"
 # ### Exercise 1.4 · Balanced class weights
@@ -481,13 +523,13 @@ check("1.4", balanced_class_weights)
 #
 # *Follow-up: how do you get probabilities back?* For a well-specified logistic model, weighting class 1 by $w_1$ and class 0 by $w_0$ adds $\log(w_1/w_0)$ to the log-odds:
 # subtract it from the intercept (King and Zeng 2001, prior correction), or recalibrate on data with the true frequencies.
-# *Would moving the threshold do as well?* Often yes: if the ranking (AUC) is unchanged, weights and a lower threshold give the same decisions.
+# *Would moving the threshold do as well?* Often yes: if the *ranking* is unchanged, some lower threshold gives exactly the same decisions. An equal AUC suggests that, it does not prove it.
 
 # %% [markdown] id="missing-text"
 # ## 4 · Missing values that know the label
 #
-# In the dirty table, `mean concavity` is missing in 45 % of the malignant cases and 5 % of the benign ones, for instance because a clinic does not fill in the form when the case is clear.
-# Adding a "was missing" indicator is good advice in general. Here it is measured twice: on a validation set with the same habit, and **in production**, where the new form makes the gap random (20 % for everyone).
+# In the dirty table, `mean concavity` is missing by design in 45 % of the malignant cases and 5 % of the benign ones (the audit saw 41 % and 7 %, because it goes by the diagnosis as written), for instance because a clinic does not fill in the form when the case is clear.
+# Adding a "was missing" indicator is good advice in general. Here it is measured twice: on a validation set with the same habit, and **in a simulated production**, where a new form makes the gap random (20 % for everyone).
 
 # %% id="missing-data"
 weak = ["mean concavity", "mean texture", "mean smoothness", "mean symmetry"]
@@ -528,17 +570,21 @@ plots.bars(
     highlight=["median + indicator, validation"],
 )
 gain, loss = missing.loc["median + indicator"] - missing.loc["median"]
+worse = sum(run["median + indicator"][1] < run["median"][1] for run in runs)
 print(f"the indicator against the median alone: {gain:+.3f} on validation, {loss:+.3f} in production")
+print(f"worse in production in {worse} of {len(runs)} splits")
 
 # %% [markdown] id="missing-read" tags=["solution"]
 # **What to say out loud.** Missingness is information, and that is the danger: the model learned the habit of the people who fill in the form, not the disease. Before adding an indicator I ask whether the gap arises
-# before or after the outcome is known, and whether it will arise in the same way in production. Rubin (1976) gives the names: missing completely at random, at random, not at random.
+# before or after the outcome is known, and whether it will arise in the same way in production. The usual classes go back to Rubin (1976): *completely at random* (the gap depends on nothing),
+# *at random* (only on what is observed), *not at random* (on the missing value itself). Here it depends on the label, which is known in training and not at prediction time.
 
 # %% [markdown] id="labels-text"
 # ## 5 · Wrong labels
 #
 # 15 % of the training labels of the digits are changed to another digit. Confident learning (Northcutt et al. 2021, by `cleanlab`) marks the rows on which an **out-of-fold** model confidently disagrees with the label.
 # Two questions: does it find them, and does removing them help a model?
+# (`label_errors` uses cleanlab's default filter, which also estimates *how many* labels of each class are wrong; exercise 1.5 builds the simplest filter, `confident_learning` in cleanlab's words.)
 
 # %% id="labels-data"
 pixels, truth = datasets.digits()
@@ -596,8 +642,9 @@ for axis, suspect in zip(plots.panels([""] * 8, width=1.25, height=1.8), worst.i
     axis.set_title(f"label {suspect.given}\nmodel {suspect.suggested}", fontsize=9, loc="center")
 
 # %% [markdown] id="labels-read" tags=["solution"]
-# **What to say out loud.** Out of fold, most wrong labels are found and few right ones accused. In sample the forest has memorised the wrong labels, agrees with them, and finds almost nothing: the single most common mistake with this method.
-# How much cleaning helps depends on the learner: a nearest neighbour repeats every wrong label it meets, a regularised model averages them away. Compare with removing as many rows *at random*, or the gain may only look like one.
+# **What to say out loud.** Out of fold, most wrong labels are found and few right ones accused. In sample the forest has memorised the wrong labels, agrees with them, and finds nothing: a common mistake with this method.
+# How much cleaning helps depends on the learner: a nearest neighbour repeats every wrong label it meets, loses most and gets most back; the logistic regression loses less and gets about half of it back (one split, one draw of errors).
+# Compare with removing as many rows *at random*, or the gain may only look like one.
 
 # %% [markdown] id="exercise-1-5-text"
 # ### Exercise 1.5 · Label errors by confident learning
@@ -607,7 +654,7 @@ for axis, suspect in zip(plots.panels([""] * 8, width=1.25, height=1.8), worst.i
 # Given labels and **out-of-fold** predicted probabilities, mark the rows whose label is probably wrong (Northcutt et al. 2021):
 #
 # 1. The threshold $t_k$ of class $k$ is the mean probability of class $k$ over the rows **labelled** $k$. A class that labels no row has no threshold: nobody is confidently in it.
-# 2. Row $i$ is *confidently* in class $k$ where $p_{ik} \ge t_k$. If it is so in several classes, guess the most probable one; if in none, there is no guess.
+# 2. Row $i$ is *confidently* in class $k$ where $p_{ik} \ge t_k$. If it is so in several classes, guess the most probable of those; if in none, there is no guess.
 # 3. A row is an issue if there is a guess and it differs from the label, unless the label is the most probable class of all.
 
 # %% id="exercise-1-5" tags=["exercise"]
@@ -637,7 +684,7 @@ check("1.5", confident_issues)
 # The probabilities must be out-of-fold: a model that has seen the wrong label reproduces it, and finds almost nothing.
 # The method sees what the model sees: it flags hard and ambiguous rows too, and it misses errors that the model would make as well. Send the flagged rows to a person, do not flip them blindly.
 #
-# *Follow-up: does it matter in practice?* Northcutt, Athalye and Mueller (2021) estimate on average at least 3.3 % wrong labels in ten common test sets: enough to change which of two models is ranked first.
+# *Follow-up: does it matter in practice?* Northcutt, Athalye and Mueller (2021) estimate on average at least 3.3 % wrong labels in ten common test sets; on ImageNet with corrected labels a ResNet-18 overtakes a ResNet-50 once the share of originally mislabelled examples rises by 6 %.
 # (A detail: when several classes are confident, the paper takes the most probable of *those*, cleanlab the most probable of all; this rarely differs.)
 
 # %% [markdown] id="duplicates-text"
@@ -658,7 +705,9 @@ near = td.near_duplicates(sources, threshold=0.8, seed=SEED)
 print(f"{len(sources):,} functions of at least 20 words")
 print(f"removable as exact copies (after normalisation): {(~exact.keep).mean():.1%}")
 print(f"removable as near-duplicates:                    {(~near.keep).mean():.1%}")
-print(f"all pairs: {len(sources) * (len(sources) - 1) // 2:,}; compared: {near.n_candidates:,}; found: {len(near.pairs):,}")
+print(f"pairs of documents: {len(sources) * (len(sources) - 1) // 2:,}; near-duplicate pairs: {len(near.pairs):,},")
+print(f"of which {(near.jaccard == 1).sum():,} have equal sets (found by hashing the set), the others")
+print(f"were found among {near.n_candidates:,} candidates that share a bucket (section 6.2)")
 
 # %% [markdown] id="pair-text"
 # One near-duplicate pair that is not an exact copy. What would exact hashing have made of it?
@@ -677,7 +726,7 @@ if len(close):
 # %% [markdown] id="minhash-text"
 # ### 6.1 MinHash: compare signatures instead of sets
 #
-# Hash all shingles of a document and keep only the **smallest** hash. Two documents have the same smallest hash with probability $J$. With $k$ hash functions, the share of equal minima estimates $J$ with a standard error of $\sqrt{J(1-J)/k}$.
+# Hash all shingles of a document and keep only the **smallest** hash. If the hash orders the shingles at random, two documents have the same smallest hash with probability $J$. With $k$ hash functions, the share of equal minima estimates $J$ with a standard error of $\sqrt{J(1-J)/k}$.
 # The picture shows this on real pairs: the exact similarity against the estimate from 128 hashes.
 
 # %% id="minhash-run" tags=["nbval-ignore-output"]
@@ -687,12 +736,15 @@ loose = td.near_duplicates(sources[:4000], threshold=0.2, seed=SEED)
 spread = np.argsort(loose.jaccard, kind="stable")[:: max(1, len(loose.pairs) // 400)]
 pairs = loose.pairs[spread]
 sets = shingle_sets([sources[i] for i in pairs.ravel()])
-signatures = minhash_signatures(sets, random_permutations(128, threshold=0.8, seed=SEED + 1))  # not those that found the pairs
+# other hash functions than those that found the pairs
+signatures = minhash_signatures(sets, random_permutations(128, threshold=0.8, seed=SEED + 1))
 even = np.arange(0, len(sets), 2)
 exact_j = exact_jaccard(sets.take(even), sets.take(even + 1))
 estimate_j = (signatures[:, even] == signatures[:, even + 1]).mean(axis=0)
 error = estimate_j - exact_j
-(axis,) = plots.panels(["128 hashes estimate the Jaccard similarity to a few hundredths"], width=6.4, height=3.8)
+rms = np.sqrt(np.mean(error**2))
+title = f"128 hashes estimate the Jaccard similarity to within {rms:.2f} (root mean square)"
+(axis,) = plots.panels([title], width=6.4, height=3.8)
 axis.scatter(exact_j, estimate_j, s=14, alpha=0.5, color=plots.COLOURS[0], label="one pair of functions")
 axis.plot([0, 1], [0, 1], color="#333333", linewidth=1, label="exact")
 j = np.linspace(0, 1, 100)
@@ -700,7 +752,7 @@ band = 2 * np.sqrt(j * (1 - j) / 128)
 axis.fill_between(j, j - band, j + band, color=plots.COLOURS[1], alpha=0.3, label="± 2 standard errors")
 axis.set(xlabel="exact Jaccard similarity", ylabel="MinHash estimate")
 axis.legend(loc="upper left")
-print(f"root mean square error {np.sqrt(np.mean(error**2)):.3f}; largest {np.abs(error).max():.3f}")
+print(f"root mean square error {rms:.3f}; largest {np.abs(error).max():.3f}, of {len(error)} pairs")
 
 # %% [markdown] id="exercise-1-6-text"
 # ### Exercise 1.6 · MinHash signature
@@ -710,7 +762,7 @@ print(f"root mean square error {np.sqrt(np.mean(error**2)):.3f}; largest {np.abs
 # Write two functions.
 #
 # `minhash_signature` turns the set of a document's shingles (integers) into $k$ integers: hash function $i$ maps a
-# shingle $x$ to $(a_i x + b_i) \bmod p$, and entry $i$ of the signature is the **smallest** hash over all shingles.
+# shingle $x$ to $(a_i x + b_i) \bmod p$ with $a_i \ne 0$, and entry $i$ of the signature is the **smallest** hash over all shingles.
 # The inputs may be int32; the products need 62 bits.
 #
 # `estimate_jaccard` estimates $J(A, B) = |A \cap B| / |A \cup B|$ from two signatures: the share of positions at which they agree.
@@ -823,7 +875,7 @@ check("1.7", collision_probability, choose_bands)
 #
 # A back-off n-gram model predicts the next word from the last five. It cannot generalise much; it can only remember. It is trained on 80 % of the functions and scored on the rest, split **at random**.
 #
-# **Predict before you run.** Its next-word accuracy on test functions that have a near-duplicate in the training set, divided by its accuracy on those that have none?
+# **Predict before you run.** Take the test functions that have a near-duplicate in the training set. What is the model's accuracy on them, divided by its accuracy on the *same* functions when the copies are taken out of training?
 
 # %% id="memory-run" tags=["nbval-ignore-output"]
 order = np.random.default_rng(SEED).permutation(len(sources))[: 3000 if QUICK else None]
@@ -834,25 +886,27 @@ for members in near.clusters:
     cluster[members] = members[0]
 has_copy = np.isin(cluster[test], cluster[train])
 memory = BackoffNgram(context=5).fit(words[i] for i in train)
+without_copies = BackoffNgram(context=5).fit(words[i] for i in train[~np.isin(cluster[train], cluster[test])])
 accuracy = {
     "all test functions (random split)": memory.accuracy(words[i] for i in test),
     "with a near-duplicate in training": memory.accuracy(words[i] for i in test[has_copy]),
-    "without one (honest)": memory.accuracy(words[i] for i in test[~has_copy]),
+    "the same functions, copies taken out of training": without_copies.accuracy(words[i] for i in test[has_copy]),
+    "without a near-duplicate": memory.accuracy(words[i] for i in test[~has_copy]),
 }
 plots.bars(
     accuracy,
-    title="Near-duplicates across the split turn memory into skill",
+    title="Near-duplicates across the split make memory look like skill",
     xlabel="next-word accuracy of an n-gram model",
     highlight=["with a near-duplicate in training"],
 )
 guess = None
-ratio = accuracy["with a near-duplicate in training"] / accuracy["without one (honest)"]
-predict("accuracy with a copy in training, over accuracy without", guess=guess, measured=round(ratio, 1))
+ratio = accuracy["with a near-duplicate in training"] / accuracy["the same functions, copies taken out of training"]
+predict("accuracy with a copy in training, over accuracy without it", guess=guess, measured=round(ratio, 1))
 
 # %% [markdown] id="memory-read" tags=["solution"]
 # **What to say out loud.** The score of the random split is a mixture: a memory test on the copies and a language test on the rest. Deduplicate *before* splitting, or keep each cluster on one side.
 # For large models Lee et al. (2022) found that deduplicated training sets give models that emit memorised text ten times less often and need fewer steps for the same accuracy. *Follow-up: is every duplicate bad?* No:
-# a fact that is repeated in many documents is evidence of its weight, and deduplicating too hard removes quotations, licences and idioms. Measure on a clean test set.
+# FineWeb (Penedo et al. 2024) trained a worse model on text deduplicated across all its crawls than on text deduplicated within each crawl. Deduplication is a setting to be tested, like any other.
 
 # %% [markdown] id="scale-text"
 # ### 6.4 A billion documents
@@ -863,8 +917,8 @@ predict("accuracy with a copy in training, over accuracy without", guess=guess, 
 # %% [markdown] id="contamination-text"
 # ## 7 · Contamination: the benchmark in the training set
 #
-# Suppose a model is trained on site-packages and tested on functions of Python's standard library. That sounds clean, and it is not: the standard library adopts packages, and packages carry back-ports of the standard library.
-# For each module, what share of its functions has at least half of its 13-grams somewhere in the training text?
+# Suppose a model is trained on the corpus of section 6 and tested on functions of Python's standard library. That sounds clean, and it is not: the standard library adopts packages, and packages carry back-ports of the standard library.
+# For each of seven modules, what share of its functions has at least half of its 13-grams somewhere in the training text? (The modules were chosen for the lesson: two of them began as packages that lie in that corpus.)
 
 # %% id="contamination-run" tags=["nbval-ignore-output"]
 library = datasets.code_roots()[0]
@@ -881,28 +935,32 @@ seen = result.share >= 0.5  # False for items that are too short to test
 dirty_share = {module: float(seen[module_of == module].mean()) for module in np.unique(module_of)}
 plots.bars(
     dirty_share,
-    title="Some of the 'unseen' benchmark has been seen",
+    title="Parts of the 'unseen' benchmark have been seen",
     xlabel="share of functions with half of their 13-grams in training",
     highlight=[module for module, share in dirty_share.items() if share >= 0.1],
 );
 
 # %% [markdown] id="rename-text"
-# The check is exact, and that is its limit. Rename every name in the contaminated functions (the keywords stay), as a careless or a careful person might, and ask again:
+# The check is exact, and that is its limit. Give a suffix to every word that names an argument or a local variable of the contaminated functions; keywords, comments, calls and strings stay. The program does the same; what does the check say?
 
 # %% id="rename-run" tags=["nbval-ignore-output"]
-import keyword
+import ast
 import re
+import textwrap
 
 
-def rename(word: re.Match[str]) -> str:
-    """A keyword as it is, every other word with a suffix."""
-    return word[0] if keyword.iskeyword(word[0]) else f"{word[0]}_x"
+def rename(source: str) -> str:
+    """The source with `_x` behind every word that is an argument or a local variable in it."""
+    nodes = list(ast.walk(ast.parse(textwrap.dedent(source))))
+    local = {node.arg for node in nodes if isinstance(node, ast.arg)}
+    local |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return re.sub(r"\b[A-Za-z_]\w*", lambda word: f"{word[0]}_x" if word[0] in local else word[0], source)
 
 
 flagged = [source for (_, source), share in zip(benchmark, result.share, strict=True) if share >= 0.5]
-renamed = [re.sub(r"\b[A-Za-z_]\w*", rename, source) for source in flagged]
-again = td.contamination(sources, renamed, n=13)
-print(f"functions with at least half of their 13-grams in training: {len(flagged)}; after renaming: {(again.share >= 0.5).sum()}")
+again = td.contamination(sources, [rename(source) for source in flagged], n=13)
+print(f"functions with at least half of their 13-grams in training: {len(flagged)}")
+print(f"the same functions with their variables renamed:            {(again.share >= 0.5).sum()}")
 
 # %% [markdown] id="contamination-read" tags=["solution"]
 # **What to say out loud.** N-gram overlap finds copies, not knowledge: a renamed, translated or paraphrased item passes. A short item cannot be tested at all and is *not* clean. So contamination is reported three ways: overlap with its n and its normalisation,
@@ -942,11 +1000,11 @@ check("1.8", ngram_overlap)
 
 # %% [markdown] id="aloud-1-8" tags=["solution"]
 # **What to say out loud.** A benchmark measures skill only on text the model has not seen, so I look for long runs of the benchmark's tokens in the training set;
-# GPT-3's authors searched for 13-grams (Brown et al. 2020, appendix C). A short n accuses common phrases, a long n misses copies with small edits, and normalising
+# GPT-3's authors removed text around 13-gram overlaps from the training set, and compared scores on clean and overlapping test items with n from 8 to 13 (Brown et al. 2020, appendix C). A short n accuses common phrases, a long n misses copies with small edits, and normalising
 # (case, punctuation) decides as much as n does. This version holds every n-gram of the training set; at scale, index the benchmark, which is small, and stream the training set past it.
 #
 # *Follow-up: what does it not see?* Paraphrases, translations and items shorter than n; Yang et al. (2023) trained on rephrased test items and passed n-gram checks.
-# So also compare the score on flagged and unflagged items, and on items written after the training data was collected.
+# So also compare the score on flagged and unflagged items, and on items written after the training data was collected. Without the training data, membership inference and planted canaries can suggest that a document was seen; they rarely prove it.
 
 # %% [markdown] id="diversity-text"
 # ## 8 · Diversity: how many different samples is that?
@@ -988,25 +1046,28 @@ variety = pd.DataFrame(table).groupby("kind", sort=False).mean()
 variety.round(2)
 
 # %% id="diversity-picture"
-left, right = plots.panels(["200 rows each, but not 200 different ones", "… and the model pays for it"], width=4.6)
-plots.bars(variety["Vendi"].to_dict(), xlabel="Vendi score (centred pixels)", form="{:.1f}", highlight=["alike"], ax=left)
-plots.bars(variety["nearest neighbour"].to_dict(), xlabel="test accuracy, nearest neighbour", highlight=["alike"], ax=right);
+left, right = plots.panels(["Equal size, unequal variety", "… and the set of one kind trains worse"], width=4.6)
+score, accuracy = variety["Vendi"].to_dict(), variety["nearest neighbour"].to_dict()
+plots.bars(score, xlabel="Vendi score (centred pixels)", form="{:.1f}", highlight=["alike"], ax=left)
+plots.bars(accuracy, xlabel="test accuracy, nearest neighbour", highlight=["alike"], ax=right);
 
 # %% [markdown] id="diversity-limits-text"
-# Three things the numbers do **not** say. Each is shown, not asserted.
+# Four things the numbers do **not** say. Each is shown, not asserted. With cosine similarity the score is at most the number of dimensions in use, however many rows there are: it ranks sets in one feature space, it does not count rows.
 
 # %% id="diversity-limits"
 some = pixels[train[:300]]
 vendi, copied = td.vendi_score(some - centre), td.vendi_score(np.tile(some - centre, (3, 1)))
+everything, dimensions = td.vendi_score(pixels - centre), np.linalg.matrix_rank(pixels - centre)
+print(f"Vendi, all {len(pixels):,} digits:     {everything:.2f}, and never above the {dimensions} dimensions in use")
 print(f"Vendi, every row three times: {vendi:.2f} → {copied:.2f} (exact copies are not seen)")
 print(f"Vendi, pixels not centred:    {vendi:.2f} → {td.vendi_score(some):.2f} (positive features all look alike)")
 text = load_digits().DESCR.split()
 few, many = td.distinct_n([" ".join(text[:60])], 1), td.distinct_n([" ".join(text)], 1)
-print(f"distinct-1:                   {few:.2f} → {many:.2f} (60 words of a text → all {len(text)}: longer texts repeat words)")
+print(f"distinct-1 of a text:         {few:.2f} → {many:.2f} (its first 60 words → all {len(text)}: long texts repeat)")
 
 # %% [markdown] id="diversity-read" tags=["solution"]
 # **What to say out loud.** Equal size and equal class balance, and yet the homogeneous set trains a much worse model. Diversity needs its own number beside size and balance. It must not be maximised blindly either:
-# the outliers of a set are its most "different" rows, and wrong labels and garbage are among them. Friedman and Dieng's score depends on the similarity that one chooses; say which.
+# the set that is spread as far as possible has the highest score and is no better for the nearest neighbour than a random one. The score depends on the similarity that one chooses; say which.
 
 # %% [markdown] id="exercise-1-9-text"
 # ### Exercise 1.9 · Vendi score
@@ -1047,10 +1108,11 @@ check("1.9", vendi_from_similarity)
 # | public benchmark or Kaggle file | leaked targets, unclear licence, test answers on the web | section 1's report, contamination check |
 # | users of the product | consent, feedback loops (the model's own output comes back), a biased sample of people | consent record, date, model version that wrote it |
 # | bought or licensed | scope of the licence (training? outputs? which countries?), no updates | the contract beside the data, expiry date |
-# | annotators | unclear guide, speed pay, disagreement hidden by a majority vote | two labels a row, agreement (κ), label errors |
+# | annotators | unclear guide, speed pay, disagreement hidden by a majority vote | two labels a row, agreement beyond chance (Cohen's κ), label errors |
 # | synthetic, from another model | errors and style of the teacher, less variety; the teacher's terms of use | share of synthetic rows, diversity over generations (Shumailov et al. 2024) |
 #
-# A licence is a fact about a file that nobody can reconstruct later. These are the licences, as their packages declare them, of the code on this disk:
+# Being allowed to use a file is not being allowed to train on it: read the terms.
+# A licence is a fact about a file that is hard to reconstruct later. These are the licences, as their packages declare them, of the code on this disk:
 
 # %% id="licences" tags=["nbval-ignore-output"]
 licences = datasets.declared_licences()
@@ -1061,12 +1123,12 @@ plots.bars(
     form="{:.0f}",
 )
 proprietary = licences.str.contains("Proprietary").sum()
-print(f"{(licences == 'not declared').sum()} declare none; {proprietary} are proprietary: free to use is not free to train on")
+print(f"{(licences == 'not declared').sum()} declare none; {proprietary} are proprietary")
 
 # %% [markdown] id="ethics-text"
 # **Ethics and society.** Who is in the data, who is missing, and who agreed? Under-represented groups get worse models; a scraped portrait or medical note belongs to somebody; the people who label the worst material are harmed by it.
-# LAION-5B is the case: links were collected automatically, on a scale at which nobody looked, and what was in it came out when outsiders searched. "We only stored links" did not help the people in the pictures.
-# A company that can say where each document came from, under which terms, and can remove one on request, can answer a customer, a court and a regulator. One that cannot must retrain.
+# LAION-5B is the case: links were collected at a scale at which no person can look at everything, automatic filters missed some of the worst, and outsiders found it. That the set held links, not pictures, did not help the people in them.
+# A company that can say where each document came from, under which terms, and can remove one on request, can answer a customer, a court and a regulator. One that cannot may have to retrain.
 
 # %% [markdown] id="fix-text"
 # ## 10 · Fix this code
@@ -1109,7 +1171,7 @@ print(f"{(licences == 'not declared').sum()} declare none; {proprietary} are pro
 #
 # - `model`: a fitted scikit-learn `Pipeline` that takes the raw columns `table.drop(columns=target)`, gaps included, and answers with the original labels; each class has the same say in its loss;
 # - `train_rows`, `test_rows`: row positions (not index labels); a quarter of the rows, and of each class to within one row, is held out, drawn by `seed`;
-# - `minority_recall`: among the test rows of the rarest class, the share that the model finds.
+# - `minority_recall`: among the test rows of the rarest class of the whole table (of two equally rare ones, the first in sorted order), the share that the model finds.
 #
 # Nothing about the test rows' features may reach the model, and `table` stays as it is.
 
@@ -1155,23 +1217,32 @@ pixels, digit = datasets.digits()
 eights = pd.DataFrame(pixels[:, 17:31]).rename(columns=str)
 eights["is"] = np.where(digit == 8, "eight", "other")
 hasty = pd.DataFrame([hurried(eights, "is", seed) for seed in range(20)], columns=["accuracy", "recall of the eights"])
-careful = [train_and_score(eights, "is", seed)["minority_recall"] for seed in range(20)]
-print(hasty.agg(["mean", "min", "max"]).round(2))
-print(f"always 'other': accuracy {np.mean(digit != 8):.2f}; mended: recall of the eights {np.mean(careful):.2f}, {min(careful):.2f} to {max(careful):.2f}")
+careful = []
+for seed in range(20):
+    done = train_and_score(eights, "is", seed)
+    held = eights.iloc[done["test_rows"]]
+    predicted, wanted = done["model"].predict(held.drop(columns="is")) == "eight", held["is"] == "eight"
+    careful.append((np.mean(predicted == wanted), done["minority_recall"], precision_score(wanted, predicted)))
+mended = pd.DataFrame(careful, columns=["accuracy", "recall of the eights", "precision"])
+print(f"hurried, mean of 20 splits:\n{hasty.mean().round(2).to_string()}\n")
+print(f"mended:\n{mended.mean().round(2).to_string()}")
+print(f"\nalways 'other': accuracy {np.mean(digit != 8):.2f}")
 
 # %% [markdown] id="aloud-1-10" tags=["solution"]
 # **The bugs, and what each does to the score.**
 #
 # 1. **`np` is not imported**: a `NameError`, but only after the table was read and preprocessed. In a notebook a stale `np` from another cell hides it until the kernel restarts.
-# 2. **X is preprocessed before the split**: medians, means and scales have seen the test rows. With many independent rows the score hardly moves; with few rows, a trend in time or a step that looks at the target it is too good.
-# 3. **The target goes through `preprocess` too**: its codes are scaled, and `> 0` then asks whether a code lies above the mean code. Two classes survive by luck; of three, two are merged, and which two depends on the frequencies.
+# 2. **X is preprocessed before the split**: medians, means and scales have seen the test rows. With many independent rows the score hardly moves; with few rows or a trend in time it can be off in either direction; with a step that looks at the target it is too good.
+# 3. **The target goes through `preprocess` too**: its codes are scaled, and `> 0` then asks whether a code lies above the mean code. Two classes come out right, so nobody notices; of three, two are merged, and which two depends on the frequencies.
 #    A missing label has the code −1, so `fillna` never sees it, and it is silently counted with the first class.
 # 4. **The split is not stratified and has no seed**: chance decides how many rare rows are tested, so the score differs from run to run, and two models cannot be compared.
 # 5. **The weights are computed and never used**: the rare class is found far too seldom. `class_weight="balanced"` is the same weights, used.
 # 6. **The score is the accuracy**: with a rare class, "always the other one" scores almost as well, so bug 5 does not show.
 # 7. **The preprocessing is not returned with the model** (nor is the model): nobody can predict a raw row as it was done here. A constant column would also become 0/0 = NaN.
 #
-# *Follow-up: which one do you mend first?* The score. Until it measures what matters (recall of the rare class, on a fixed, stratified split), no other repair can be seen to help.
+# *Follow-up: which one do you mend first?* The score. Until it measures what matters (the rare class, on a fixed, stratified split), no other repair can be seen to help.
+# *And is the mended model better?* It finds twice as many eights, but only about a third of its alarms are eights, and its accuracy is below "always other". Recall alone can be had for nothing (always say "eight"):
+# report it with precision, or the precision–recall curve, and choose the threshold by what each error costs.
 
 # %% [markdown] id="own-text"
 # ## 11 · The report on your own file
@@ -1222,6 +1293,8 @@ own_report
 # - Dan Friedman, Adji Bousso Dieng, *The Vendi score*, TMLR 2023.
 # - Gary King, Langche Zeng, *Logistic regression in rare events data*, Political Analysis 2001.
 # - Timnit Gebru et al., *Datasheets for datasets*, Communications of the ACM 2021: what to write down.
+# - Cited above by name: Hanley and McNeil, *Radiology* 1982 (AUC); Rubin, *Biometrika* 1976 (missing data); Ambroise and McLachlan, *PNAS* 2002 (selection bias); Kaufman et al., *TKDD* 2012 (leakage);
+#   Moscovich and Rosset, *JRSS B* 2022 (preprocessing before the split); Yang et al., 2023 (rephrased benchmarks); Shumailov et al., *Nature* 2024 (training on generated data).
 # - Guilherme Penedo et al., *The FineWeb datasets*, NeurIPS 2024: a web-scale pipeline with each step measured.
 
 # %% id="progress"

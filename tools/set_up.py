@@ -103,6 +103,7 @@ def lock_blocks(text: str) -> list[str]:
 def installer_environment() -> dict[str, str]:
     """uv does not read pip's configuration: hand on the index that somebody chose there (a company's mirror)."""
     env = dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1")
+    env.setdefault("UV_SYSTEM_CERTS", "1")  # a company's own certificate authority is known to the system, not to uv
     if "UV_DEFAULT_INDEX" not in env and "UV_INDEX_URL" not in env:
         question = [str(venv_python()), "-m", "pip", "config", "get", "global.index-url"]
         answer = subprocess.run(question, capture_output=True, text=True)

@@ -237,15 +237,23 @@ def _parts_to_prepare(rng: np.random.Generator) -> Iterator[tuple[str, Array, Ar
     yield "one test row", train, test[:1], "a test part of one row gets the training part's statistics like any other"
     whole = rng.integers(0, 50, (n, d)), rng.integers(0, 50, (m, d))
     yield "whole numbers", *whole, usual
-    fixed, other = train.copy(), test.copy()
-    fixed[:, 0] = int(rng.integers(2, 9))
-    yield (
-        "a constant column",
-        fixed,
-        other,
-        "the standard deviation of a constant column is 0: divide by 1 there instead (a tiny number added to "
-        "it blows up what differs in the test part)",
-    )
+    for name, constant, otherwise in (
+        (
+            "a constant column",
+            float(rng.integers(2, 9)),
+            "the standard deviation of a constant column is 0: divide by 1 there instead (a tiny number added to "
+            "it blows up what differs in the test part)",
+        ),
+        (
+            "a constant column of a decimal fraction",
+            _decimal_without_zero_spread(rng, n, d),
+            "in floating point the standard deviation of a constant column need not be exactly 0, so `std == 0` "
+            "misses it: compare minimum and maximum, or the standard deviation with a tiny share of the mean",
+        ),
+    ):
+        fixed = train.copy()
+        fixed[:, 0] = constant
+        yield name, fixed, test, otherwise
     void, some = train.copy(), test.copy()
     void[:, -1] = np.nan
     yield (
@@ -254,6 +262,15 @@ def _parts_to_prepare(rng: np.random.Generator) -> Iterator[tuple[str, Array, Ar
         some,
         "nothing is known about a column without training values: 0 in both parts, whatever the test part holds",
     )
+
+
+def _decimal_without_zero_spread(rng: np.random.Generator, n: int, d: int) -> float:
+    """A number like 98.6: n times the same, and rounding leaves a standard deviation of some 1e-14."""
+    while True:
+        value = round(float(rng.uniform(20, 100)), 1)
+        # row after row, as numpy adds up the columns of a table, and pairwise, as it adds up a single column
+        if np.full((n, d), value).std(axis=0)[0] and np.full(n, value).std():
+            return value
 
 
 def _prepared(

@@ -303,6 +303,28 @@ def prepare_epsilon(train, test):
     )
 
 
+@wrong("1.2", names="constant column found by std == 0", reason=r"need not be exactly 0, so `std == 0` misses it")
+def prepare_exact_zero(train, test):
+    empty = np.isnan(train).all(axis=0)
+    base = np.where(empty, 0.0, train)
+    filler = np.nanmedian(base, axis=0)
+    filled = np.where(np.isnan(base), filler, base)
+    scale = filled.std(axis=0)
+    scale[scale == 0] = 1
+    return tuple(
+        np.where(empty, 0.0, (np.where(np.isnan(p), filler, p) - filled.mean(axis=0)) / scale) for p in (train, test)
+    )
+
+
+@wrong("1.2", names="constant column found by std == 0, by pandas", reason=r"need not be exactly 0")
+def prepare_exact_zero_pandas(train, test):
+    train, test = pd.DataFrame(train, dtype=float), pd.DataFrame(test, dtype=float)
+    filled = train.fillna(train.median())
+    scale = filled.std(ddof=0).replace(0, 1)
+    out = [((part.fillna(train.median()) - filled.mean()) / scale).to_numpy() for part in (train, test)]
+    return tuple(np.where(train.isna().all(), 0.0, part) for part in out)
+
+
 @wrong("1.2", names="empty column dropped", reason=r"drop no column")
 def prepare_dropped(train, test):
     pipeline = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
@@ -331,6 +353,17 @@ def prepare_pipeline(train, test):
     return out
 
 
+@right("1.2", names="constant where the standard deviation is a tiny share of the mean")
+def prepare_tiny_share(train, test):
+    train, test = np.asarray(train, dtype=float), np.asarray(test, dtype=float)
+    empty = np.isnan(train).all(axis=0)
+    filler = np.nanmedian(np.where(empty, 0.0, train), axis=0)
+    filled = np.where(np.isnan(train), filler, train)
+    mean, scale = filled.mean(axis=0), filled.std(axis=0)
+    scale[scale <= 1e-12 * np.abs(mean)] = 1
+    return tuple(np.where(empty, 0.0, (np.where(np.isnan(p), filler, p) - mean) / scale) for p in (train, test))
+
+
 @right("1.2", names="column by column, a list of Fortran arrays")
 def prepare_columns(train, test):
     out = [np.zeros(part.shape, order="F") for part in (train, test)]
@@ -338,7 +371,7 @@ def prepare_columns(train, test):
         column = pd.Series(train[:, j], dtype=float)
         if column.notna().any():
             filled = column.fillna(column.median())
-            scale = filled.std(ddof=0) or 1.0
+            scale = filled.std(ddof=0) if filled.nunique() > 1 else 1.0
             for ready, part in zip(out, (train, test), strict=True):
                 ready[:, j] = (pd.Series(part[:, j], dtype=float).fillna(column.median()) - filled.mean()) / scale
     return out
