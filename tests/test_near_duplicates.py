@@ -510,8 +510,9 @@ def load_partition(number: int, partitions: int, folder: str, victim: str | None
     return edited_corpus(400, seed=8)[number::partitions]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client():
+    """Two worker processes of one thread, fresh for each test: a killed worker need not come back in time."""
     from dask.distributed import Client, LocalCluster
 
     with (
@@ -532,7 +533,7 @@ def test_a_cluster_finds_the_same_even_when_a_worker_is_killed(client, tmp_path:
     local = near_duplicates(
         [text for number in range(partitions) for text in edited_corpus(400, seed=8)[number::partitions]]
     )
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=120)
     before = set(client.run(os.getpid).values())
     bag = dask.bag.from_delayed(
         [delayed(load_partition, pure=False)(number, partitions, str(tmp_path), victim) for number in range(partitions)]
@@ -553,7 +554,7 @@ def test_a_cluster_finds_the_same_even_when_a_worker_is_killed(client, tmp_path:
 
 
 def test_a_cluster_takes_a_list_and_names_a_bad_document(client):
-    client.wait_for_workers(2, timeout=60)
+    client.wait_for_workers(2, timeout=120)
     documents = [*edited_corpus(40, seed=9), "", "x", "x"]
     options = {"threshold": 0.6, "keep": "longest", "seed": 3, "shingle": 3}
     assert same(near_duplicates(documents, client=client, **options), near_duplicates(documents, **options))
