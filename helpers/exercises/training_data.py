@@ -1146,13 +1146,30 @@ def vendi(trial: Trial, vendi_from_similarity: Answer) -> None:
             mistakes=_vendi_mistakes(similarity, want),
             otherwise="the exponential of -sum(p * log(p)) over the eigenvalues p of K / n",
         )
-    trial.raises(
-        ValueError,
-        vendi_from_similarity,
-        similarity * float(trial.rng.uniform(0.5, 0.8)),
-        what="a matrix without ones on its diagonal is refused",
-        otherwise="the eigenvalues of K / n sum to 1 only if the diagonal is 1: test it, a wrong scale gives a "
-        "plausible number",
+    for what, refused, otherwise in _wrong_diagonals(trial.rng, similarity):
+        trial.raises(ValueError, vendi_from_similarity, refused, what=what, otherwise=otherwise)
+
+
+def _wrong_diagonals(rng: np.random.Generator, similarity: Array) -> Iterator[tuple[str, Array, str]]:
+    """(what, matrix, what went wrong if it is accepted): each has another way to look right at a quick glance."""
+    yield (
+        "a matrix without ones on its diagonal is refused",
+        similarity * float(rng.uniform(0.5, 0.8)),
+        "the eigenvalues of K / n sum to 1 only if the diagonal is 1: test it, a wrong scale gives a plausible number",
+    )
+    diagonal = np.ones(int(rng.integers(3, 8)))
+    diagonal[rng.permutation(np.arange(1, len(diagonal)))[:2]] = 1.5, 0.5
+    yield (
+        "a diagonal with 1.5 and 0.5 beside the ones is refused",
+        np.diag(diagonal),
+        "the trace is n here, and still not every item has similarity 1 to itself: test each entry of the diagonal",
+    )
+    diagonal = np.ones(len(diagonal))
+    diagonal[-1] = 1.2
+    yield (
+        "a diagonal with a single 1.2 is refused",
+        np.diag(diagonal),
+        "more than 1 on the diagonal is wrong as well: test each entry, in both directions",
     )
 
 

@@ -1352,6 +1352,27 @@ def vendi_any_diagonal(similarity):
     return float(np.exp(-np.sum(w * np.log(w))))
 
 
+@wrong("1.9", names="only the trace tested", reason=r"the trace is n here")
+def vendi_trace(similarity):
+    if not np.isclose(np.trace(similarity), len(similarity)):
+        raise ValueError("diagonal")
+    return vendi_any_diagonal(similarity)
+
+
+@wrong("1.9", names="only the first entry tested", reason=r"test each entry of the diagonal")
+def vendi_first_entry(similarity):
+    if not np.isclose(similarity[0, 0], 1):
+        raise ValueError("diagonal")
+    return vendi_any_diagonal(similarity)
+
+
+@wrong("1.9", names="only entries below 1 refused", reason=r"more than 1 on the diagonal is wrong as well")
+def vendi_below_one(similarity):
+    if np.any(np.diagonal(similarity) < 1 - 1e-9):
+        raise ValueError("diagonal")
+    return vendi_any_diagonal(similarity)
+
+
 @right("1.9", names="a loop with math, eigh")
 def vendi_loop(similarity):
     _unit_diagonal(similarity)
