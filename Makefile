@@ -19,7 +19,7 @@ set-up:
 	@$(PYTHON) tools/set_up.py --torch $(TORCH)
 
 lab: set-up ## set up when needed, then open JupyterLab at the first notebook (TORCH=cpu: the smaller build)
-	@$(BIN)/jupyter lab --ip=127.0.0.1 $(AS_ROOT) $(LAB_ARGS) $(NOTEBOOK)
+	@$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(NOTEBOOK) $(AS_ROOT) $(LAB_ARGS)
 
 check: set-up ## the fast checks: style, types, spelling, links, notebooks against their sources
 	@$(BIN)/ruff check .

@@ -155,6 +155,14 @@ def install_lock(torch: str) -> None:
         run("installing PyTorch's CPU build", uv, "is PyTorch's own index reachable? Otherwise: make lab", env)
 
 
+def keep_jupyterlab_offline() -> None:
+    """Nothing touches the network after the set-up: no news, no look for updates (a reader can turn both on again)."""
+    settings = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+    path = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
 def finish(torch: str) -> None:
     python = str(venv_python())
     editable = ["-m", "uv", "pip", "install", "--python", python, "--quiet", "--no-deps", "--no-build-isolation"]
@@ -162,6 +170,7 @@ def finish(torch: str) -> None:
     kernel = [python, "-m", "ipykernel", "install", "--sys-prefix", "--name", "python3"]
     title = ["--display-name", "Python 3 (interview lab)"]
     run("registering the kernel", [*kernel, *title], "is .venv writable? make clean, then again")
+    keep_jupyterlab_offline()
     temporary = STAMP.with_suffix(".tmp")
     temporary.write_text(json.dumps(wanted(torch)), encoding="utf-8")
     temporary.replace(STAMP)
