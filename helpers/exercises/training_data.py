@@ -340,38 +340,19 @@ def _preparing_mistakes(train: Array, test: Array) -> list[tuple[tuple[Array, Ar
 )
 def split(trial: Trial, grouped_split: Answer) -> None:
     rng = trial.rng
+    seed = int(rng.integers(1000))
+    groups, clusters, joined = _equal_labels(rng)
+    got = _two_parts(trial, grouped_split, groups, clusters, seed)
+    trial.that(
+        bool(np.intersect1d(joined[got[0]], joined[got[1]]).size),
+        what="the rows of group 3 and those of cluster 3 may come apart",
+        want="some of 40 such pairs with one label in each part",
+        got="all 40 pairs on one side",
+        otherwise="group 3 and cluster 3 are different things, an equal label in the two arrays is no link: "
+        'name the nodes ("group", 3) and ("cluster", 3), or number the clusters after the groups',
+    )
     for groups, clusters, otherwise in _linked_rows(rng):
-        n, seed = len(groups), int(rng.integers(1000))
-        got = trial.call(grouped_split, groups, clusters, 0.3, seed)
-        trial.that(
-            isinstance(got, tuple | list) and len(got) == 2,
-            what="the split has two parts",
-            want="(train_rows, test_rows)",
-            got=got,
-            otherwise="return two arrays of row positions, the training rows first",
-        )
-        for rows in got:
-            trial.is_array(
-                rows,
-                (None,),
-                kind="iu",
-                what="each part",
-                otherwise="positions of rows as an int array: np.flatnonzero turns a mask into positions",
-            )
-            trial.equal(
-                rows,
-                np.sort(rows),
-                what="the positions are sorted",
-                otherwise="sort each part: np.sort, or np.flatnonzero of a mask",
-            )
-        trial.equal(
-            np.sort(np.concatenate(got)),
-            np.arange(n),
-            what="every row is in exactly one part",
-            otherwise="no row may get lost or appear twice: the parts complete each other, and hold positions 0 … "
-            "n-1, not "
-            "labels",
-        )
+        got = _two_parts(trial, grouped_split, groups, clusters, seed)
         both = [
             f"{kind} {values[0]!r}"
             for kind, of in (("group", groups), ("cluster", clusters))
@@ -404,7 +385,8 @@ def split(trial: Trial, grouped_split: Answer) -> None:
 
     sizes = rng.permutation(np.repeat([10, 1], 40))
     groups = np.repeat(np.arange(80), sizes)
-    for seed in range(30):
+    held_out = []
+    for seed in range(80):
         part = trial.call(grouped_split, groups, np.arange(440), 0.3, seed)
         share = len(part[1]) / 440
         trial.that(
@@ -417,6 +399,8 @@ def split(trial: Trial, grouped_split: Answer) -> None:
             if abs(share - 0.7) > 0.05
             else "the parts have changed places: (train_rows, test_rows)",
         )
+        held_out.append(np.isin(np.arange(80), groups[part[1]]))
+    _must_be_drawn(trial, np.array(held_out), sizes)
     for groups, share in ((np.repeat([0, 1], [9, 1]), 0.5), (np.repeat([0, 1], 5), 0.2), (np.repeat([0, 1], 5), 0.8)):
         for seed in range(30):
             part = trial.call(grouped_split, groups, np.arange(10), share, seed)
@@ -439,6 +423,84 @@ def split(trial: Trial, grouped_split: Answer) -> None:
     )
 
 
+def _two_parts(trial: Trial, grouped_split: Answer, groups: Array, clusters: Array, seed: int) -> Any:
+    """The answer's (train_rows, test_rows), once they are sorted positions that hold every row once."""
+    got = trial.call(grouped_split, groups, clusters, 0.3, seed)
+    trial.that(
+        isinstance(got, tuple | list) and len(got) == 2,
+        what="the split has two parts",
+        want="(train_rows, test_rows)",
+        got=got,
+        otherwise="return two arrays of row positions, the training rows first",
+    )
+    for rows in got:
+        trial.is_array(
+            rows,
+            (None,),
+            kind="iu",
+            what="each part",
+            otherwise="positions of rows as an int array: np.flatnonzero turns a mask into positions",
+        )
+        trial.equal(
+            rows,
+            np.sort(rows),
+            what="the positions are sorted",
+            otherwise="sort each part: np.sort, or np.flatnonzero of a mask",
+        )
+    trial.equal(
+        np.sort(np.concatenate(got)),
+        np.arange(len(groups)),
+        what="every row is in exactly one part",
+        otherwise="no row may get lost or appear twice: the parts complete each other, and hold positions 0 … "
+        "n-1, not "
+        "labels",
+    )
+    return got
+
+
+def _must_be_drawn(trial: Trial, held_out: Array, sizes: Array) -> None:
+    """held_out (seeds, blocks): is the draw of the blocks random, as far as two simple statistics show?
+
+    A right answer holds out each block with a probability of 0.28 to 0.6, whether it stops at, before or nearest to
+    the share, or goes on with smaller blocks: that one of 80 blocks is never (or always) held out in 80 seeds has a
+    probability below 1e-9. Two blocks are then on the same side in at most 60 % of the seeds; that half of the blocks
+    have another that goes with them in 95 % of 80 seeds is rarer still.
+    """
+    often = held_out.mean(axis=0)
+    stuck = np.flatnonzero((often == 0) | (often == 1))
+    trial.that(
+        not len(stuck),
+        what=f"each of {len(sizes)} blocks is held out with some of {len(held_out)} seeds, and not with others",
+        want="no block that is always on the same side",
+        got=f"{len(stuck)} such blocks, of sizes {np.unique(sizes[stuck]).tolist()}",
+        otherwise="blocks must be drawn at random whatever their size, not the largest or the smallest first: "
+        "a test part of large blocks stands for large blocks only",
+    )
+    side = 2.0 * held_out - 1
+    together = (1 + side.T @ side / len(side)) / 2
+    np.fill_diagonal(together, 0)
+    trial.that(
+        float(np.median(together.max(axis=1))) < 0.95,
+        what="the blocks are drawn independently of each other",
+        want="no two blocks that go together with nearly every seed",
+        got=f"{np.sum(together.max(axis=1) >= 0.95)} of {len(sizes)} blocks have another that goes with them",
+        otherwise="the seed only moves the starting point in a fixed order, so neighbours stay together: "
+        "shuffle the blocks, np.random.default_rng(seed).permutation",
+    )
+
+
+def _equal_labels(rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """(groups, clusters, joined): 80 blocks that only equal labels in the two arrays would join, to the 40 `joined`."""
+    order = np.argsort(rng.random(80))  # not rng.permutation: an answer with the same seed would draw the very same one
+    partner, pair = np.empty(80, dtype=int), np.empty(80, dtype=int)
+    partner[order] = order.reshape(40, 2)[:, ::-1].ravel()
+    pair[order] = np.repeat(np.arange(40), 2)
+    groups = np.repeat(np.arange(80), 3)
+    clusters = np.arange(240) + 80
+    clusters[::3] = partner  # the first row of group g is in the cluster that is named like its partner
+    return groups, clusters, pair[groups]
+
+
 def _linked_rows(rng: np.random.Generator) -> Iterator[tuple[Array, Array, str]]:
     """(groups, clusters, what went wrong if they straddle): groups alone, clusters alone, then chains of both."""
     sizes = rng.integers(2, 7, 30)
@@ -446,22 +508,31 @@ def _linked_rows(rng: np.random.Generator) -> Iterator[tuple[Array, Array, str]]
     alone = rng.permutation(len(names))
     yield names, alone, "rows of one group came apart: draw whole groups, not rows and not (group, cluster) pairs"
     yield alone, names, "duplicates came apart: rows that share a cluster belong together whatever their group"
+    yield (
+        *_chains(rng, rng.integers(5, 9, 25)),
+        "links chain (A and B share a group, B and C a cluster, so A, B and C are one block): one pass over "
+        "groups and clusters "
+        "is not enough, use connected components",
+    )
+    yield (
+        *_chains(rng, np.full(20, 40)),
+        "a chain can be long, here 40 rows: no fixed number of rounds is enough, spread the labels until "
+        "nothing changes, or use connected components",
+    )
+
+
+def _chains(rng: np.random.Generator, lengths: Array) -> tuple[Array, Array]:
+    """Shuffled rows g0-c0, g1-c0, g1-c1, g2-c1, …: each shares its group or its cluster with the next of its chain."""
     groups, clusters = [], []
     fresh = count()
-    for links in rng.integers(5, 9, 25):  # g0-c0, g1-c0, g1-c1, g2-c1, …: each row shares something with the next
+    for links in lengths:
         g, c = next(fresh), next(fresh)
         for step in range(links):
             groups.append(g)
             clusters.append(c)
             g, c = (next(fresh), c) if step % 2 else (g, next(fresh))
     order = rng.permutation(len(groups))
-    yield (
-        np.array(groups)[order],
-        np.array(clusters)[order],
-        "links chain (A and B share a group, B and C a cluster, so A, B and C are one block): one pass over "
-        "groups and clusters "
-        "is not enough, use connected components",
-    )
+    return np.array(groups)[order], np.array(clusters)[order]
 
 
 # ---------------------------------------------------------------------------------------------------- 1.4 class weights

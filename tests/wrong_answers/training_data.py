@@ -460,6 +460,75 @@ def split_one_pass(groups, clusters, test_share, seed):
     return _parts(_drawn(block, test_share, seed))
 
 
+def _spread(groups, clusters, rounds):
+    """Rows take over the least label of their group, then of their cluster, so many times."""
+    block = np.arange(len(groups))
+    for _ in range(rounds):
+        for labels in (groups, clusters):
+            _, at = np.unique(labels, return_inverse=True)
+            least = np.full(at.max() + 1, len(groups))
+            np.minimum.at(least, at, block)
+            block = least[at]
+    return np.unique(block, return_inverse=True)[1]
+
+
+@wrong("1.3", names="six rounds of spreading labels", reason=r"no fixed number of rounds is enough")
+def split_six_rounds(groups, clusters, test_share, seed):
+    return _parts(_drawn(_spread(groups, clusters, 6), test_share, seed))
+
+
+@wrong("1.3", names="groups and clusters are the same nodes", reason=r"group 3 and cluster 3 are different things")
+def split_same_nodes(groups, clusters, test_share, seed):
+    parent = {}
+
+    def root(node):
+        while parent.setdefault(node, node) != node:
+            node = parent[node]
+        return node
+
+    for g, c in zip(groups.tolist(), clusters.tolist(), strict=True):
+        parent[root(g)] = root(c)
+    return _parts(_drawn(np.array([str(root(g)) for g in groups.tolist()]), test_share, seed))
+
+
+def _first_blocks(block, order, share):
+    """The blocks in this order until the test rows come nearest to the share."""
+    sizes = np.bincount(block)
+    if len(sizes) < 2:
+        raise ValueError("one block only")
+    filled = np.cumsum(sizes[order])[:-1]
+    return _parts(np.isin(block, order[: np.argmin(np.abs(filled - share * len(block))) + 1]))
+
+
+@wrong("1.3", names="largest blocks first", reason=r"not the largest or the smallest first")
+def split_largest_first(groups, clusters, test_share, seed):
+    block = _blocks(groups, clusters)
+    shuffled = np.random.default_rng(seed).permutation(block.max() + 1)
+    order = shuffled[np.argsort(-np.bincount(block)[shuffled], kind="stable")]
+    return _first_blocks(block, order, test_share)
+
+
+@wrong("1.3", names="smallest blocks first", reason=r"not the largest or the smallest first")
+def split_smallest_first(groups, clusters, test_share, seed):
+    block = _blocks(groups, clusters)
+    shuffled = np.random.default_rng(seed).permutation(block.max() + 1)
+    order = shuffled[np.argsort(np.bincount(block)[shuffled], kind="stable")]
+    return _first_blocks(block, order, test_share)
+
+
+@wrong("1.3", names="a fixed order rotated by the seed", reason=r"only moves the starting point in a fixed order")
+def split_rotated(groups, clusters, test_share, seed):
+    block = _blocks(groups, clusters)
+    return _first_blocks(block, np.roll(np.arange(block.max() + 1), seed), test_share)
+
+
+@wrong("1.3", names="a random stretch of a fixed order", reason=r"only moves the starting point in a fixed order")
+def split_random_stretch(groups, clusters, test_share, seed):
+    block = _blocks(groups, clusters)
+    start = int(np.random.default_rng(seed).integers(block.max() + 1))
+    return _first_blocks(block, np.roll(np.arange(block.max() + 1), start), test_share)
+
+
 @wrong("1.3", names="no seed", reason=r"all randomness comes from np\.random\.default_rng\(seed\)")
 def split_unseeded(groups, clusters, test_share, seed):
     return _parts(_drawn(_blocks(groups, clusters), test_share, None))
@@ -571,6 +640,21 @@ def split_spreading(groups, clusters, test_share, seed):
     if not test.any():
         test = block == names[np.argmin(sizes)]
     return tuple(rows.astype(np.int32) for rows in _parts(test))
+
+
+@right("1.3", names="each block in random order, where it brings the share nearer")
+def split_nearer(groups, clusters, test_share, seed):
+    block = _blocks(groups, clusters)
+    sizes = np.bincount(block)
+    if len(sizes) < 2:
+        raise ValueError("one block only")
+    first, *others = np.random.default_rng(seed).permutation(len(sizes)).tolist()
+    chosen, rows, wanted = [first], sizes[first], test_share * len(block)
+    for b in others:
+        if len(chosen) < len(sizes) - 1 and abs(rows + sizes[b] - wanted) < abs(rows - wanted):
+            chosen.append(b)
+            rows += sizes[b]
+    return _parts(np.isin(block, chosen))
 
 
 # --- 1.4 class weights ------------------------------------------------------------------------------------------
