@@ -11,8 +11,9 @@ from cleanlab.filter import find_label_issues
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import mannwhitneyu, rankdata
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.metrics import accuracy_score, precision_score, recall_score, roc_auc_score, roc_curve
 from sklearn.model_selection import GroupShuffleSplit, StratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -1616,6 +1617,17 @@ def fix_unweighted(table, target, seed=0):
     return _trained(table, target, seed, model=_pipeline(class_weight=None))
 
 
+@wrong("1.10", names="the rare class weighs 1000", reason=r"the rare class has the largest say now")
+def fix_thousandfold(table, target, seed=0):
+    return _trained(table, target, seed, model=_pipeline(class_weight={_rarest(table[target].to_numpy()): 1000}))
+
+
+@wrong("1.10", names="a random forest", reason=r"keep the logistic regression")
+def fix_forest(table, target, seed=0):
+    forest = RandomForestClassifier(10, class_weight="balanced", random_state=seed)
+    return _trained(table, target, seed, model=make_pipeline(SimpleImputer(strategy="median"), forest))
+
+
 @wrong("1.10", names="no random_state", reason=r"a score that nobody can repeat")
 def fix_unseeded(table, target, seed=0):
     return _trained(table, target, seed, split={"random_state": None})
@@ -1652,6 +1664,24 @@ def fix_in_place(table, target, seed=0):
     numeric = table.columns.drop(target)
     table[numeric] = table[numeric].fillna(table[numeric].median())
     return done
+
+
+@right("1.10", names="strong penalty chosen by cross-validation, a pipeline in a pipeline")
+def fix_penalty(table, target, seed=0):
+    classifier = LogisticRegressionCV(Cs=[1e-3, 1e-1], cv=2, class_weight="balanced", max_iter=500)
+    inner = make_pipeline(StandardScaler(), classifier)
+    return _trained(table, target, seed, model=make_pipeline(SimpleImputer(strategy="median"), inner))
+
+
+@right("1.10", names="common rows left out until the classes are equal")
+def fix_undersampled(table, target, seed=0):
+    y, rng = table[target].to_numpy(), np.random.default_rng(seed)
+
+    def fewer(train, test):
+        counts = Counter(y[train].tolist())
+        return np.concatenate([rng.permutation(train[y[train] == c])[: min(counts.values())] for c in counts])
+
+    return _trained(table, target, seed, model=_pipeline(class_weight=None), fit_on=fewer)
 
 
 @right("1.10", names="sample weights and Python types")
