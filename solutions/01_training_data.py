@@ -78,7 +78,7 @@ from helpers.training_data import tokenise
 
 # %% [markdown] id="parameters-text"
 # `QUICK = True` runs everything on samples, in under two minutes on two cores. `QUICK = False` takes more flights, more functions and more repetitions
-# (about ten minutes) and shows the same effects with less noise. To see the report on a table of your own, give its path and the column to predict; section 11 uses them.
+# (about a minute and a half here) and shows the same effects with less noise. To see the report on a table of your own, give its path and the column to predict; section 11 uses them.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True
@@ -487,7 +487,8 @@ plots.bars(
 # %% id="imbalance-sentence"
 weighted, moved = imbalance.loc["balanced weights"], imbalance.loc["no weights, lower threshold"]
 plain = imbalance.loc["no weights"]
-print(f"Recall: {plain['recall']:.2f} without weights, {weighted['recall']:.2f} with them, {moved['recall']:.2f} by a lower threshold.")
+print(f"Recall: {plain['recall']:.2f} without weights, {weighted['recall']:.2f} with them,", end=" ")
+print(f"{moved['recall']:.2f} by a lower threshold.")
 print(f"The AUC hardly moves: {moved['AUC']:.3f} without weights, {weighted['AUC']:.3f} with them.")
 times = weighted["mean probability"] / cancelled[test].mean()
 print(f"With weights the mean predicted probability is {times:.0f} times the true rate.")
