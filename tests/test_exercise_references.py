@@ -247,8 +247,7 @@ def test_what_the_checks_expect_is_what_the_libraries_give(seed):
     y = rng.permutation(np.repeat([0, 1], 40))
     x = np.round(y + rng.normal(size=80))
     assert checks._pair_auc(x, y) == pytest.approx(roc_auc_score(y, x))
-    for absent in (False, True):
-        labels, p, clear = checks._labelled(rng, absent)
+    for _, (labels, p, clear), _ in checks._label_cases(rng):
         want = find_label_issues(labels, p, filter_by="confident_learning", n_jobs=1)
         np.testing.assert_array_equal(checks._issues(labels, p)[clear], want[clear])
         assert clear.mean() > 0.95

@@ -630,8 +630,7 @@ def _weight_mistakes(found: Counter[Any], n: int) -> tuple[Mistake, ...]:
     ),
 )
 def label_errors(trial: Trial, confident_issues: Answer) -> None:
-    for absent in (False, True):
-        labels, probabilities, clear = _labelled(trial.rng, absent)
+    for what, (labels, probabilities, clear), otherwise in _label_cases(trial.rng):
         library = ("filter.find_label_issues", "count.compute_confident_joint", "count.get_confident_thresholds")
         with trial.forbid(*(f"cleanlab.{name}" for name in library), why="the three steps written out"):
             got = trial.call(confident_issues, labels, probabilities)
@@ -646,13 +645,40 @@ def label_errors(trial: Trial, confident_issues: Answer) -> None:
         trial.equal(
             np.where(clear, got, want),
             want,
-            what=f"the issues of {len(labels)} rows" + (" when a class labels no row" if absent else ""),
+            what=f"the issues of {len(labels)} rows{what}",
             mistakes=[
                 Mistake(np.where(clear, value, want), text) for value, text in _issue_mistakes(labels, probabilities)
             ],
-            otherwise="an issue is a row with a guess (the most probable of the classes whose threshold it reaches) "
-            "that differs from the label, and whose label is not the most probable class",
+            otherwise=otherwise,
         )
+
+
+Labelled = tuple[Array, Array, Array]
+
+
+def _label_cases(rng: np.random.Generator) -> Iterator[tuple[str, Labelled, str]]:
+    usual = (
+        "an issue is a row with a guess (the most probable of the classes whose threshold it reaches) "
+        "that differs from the label, and whose label is not the most probable class"
+    )
+    yield "", _labelled(rng), usual
+    for place in ("last", "other"):
+        where = "the last one" if place == "last" else "not the last one"
+        yield f" when a class labels no row ({where})", _labelled(rng, place), usual
+    yield (
+        " when all rows of a class have the same probability",
+        _alike(rng),
+        "a row that just reaches the threshold is confident, p >= t: in a class of equal rows all are",
+    )
+
+
+def _alike(rng: np.random.Generator) -> Labelled:
+    """Every row labelled with one class reaches its threshold exactly: quarters and eighths leave no rounding error."""
+    labels = np.repeat([0, 1, 2], 8)
+    p = np.repeat([[6, 1, 1], [1, 6, 1], [1, 1, 6]], 8, axis=0) / 8
+    p[:2] = p[8]  # labelled 0, and like every row of class 1
+    names, order = rng.permutation(3), rng.permutation(24)
+    return names[labels][order], p[:, np.argsort(names)][order], np.ones(24, dtype=bool)
 
 
 def _thresholds(labels: Array, p: Array) -> list[float]:
@@ -672,13 +698,18 @@ def _issues(labels: Array, p: Array, thresholds: list[float] | None = None, spar
     return np.array(found, dtype=bool)
 
 
-def _labelled(rng: np.random.Generator, absent: bool) -> tuple[Array, Array, Array]:
-    """(labels, probabilities, clear): rows in which every usual mistake shows. `clear` leaves out rows that rounding
-    decides, or on which the paper and cleanlab differ (several classes confident, another one more probable)."""
+def _labelled(rng: np.random.Generator, absent: str | None = None) -> Labelled:
+    """(labels, probabilities, clear): rows in which every usual mistake shows, without the "last" or an "other" class.
+
+    `clear` leaves out rows that rounding decides, or on which the paper and cleanlab differ (several classes confident,
+    another one more probable).
+    """
     while True:
         n, k = int(rng.integers(240, 320)), int(rng.integers(4, 6))
-        true = rng.integers(0, k - absent, n)
-        labels = np.where(rng.random(n) < 0.2, rng.integers(0, k - absent, n), true)
+        gone = {None: None, "last": k - 1, "other": int(rng.integers(k - 1))}[absent]
+        classes = np.array([c for c in range(k) if c != gone])
+        true = rng.choice(classes, n)
+        labels = np.where(rng.random(n) < 0.2, rng.choice(classes, n), true)
         sharp = np.linspace(0.4, 5, k)[rng.permutation(k)]  # the model is surer of some classes than of others
         alpha = np.full((n, k), 0.5)
         alpha[np.arange(n), true] += sharp[true]
@@ -745,6 +776,15 @@ def _issue_mistakes(labels: Array, p: Array) -> list[tuple[Array, str]]:
             (
                 _issues(labels, p, np.where(np.isinf(bars), 0, bars).tolist()),
                 "a class that labels no row got the threshold 0, so everybody is in it: nobody is",
+            )
+        )
+    if np.isinf(bars[:-1]).any():
+        by_place = [*bars[np.isfinite(bars)].tolist(), np.inf]
+        found.append(
+            (
+                _issues(labels, p, by_place),
+                "the thresholds are numbered by their place among the labels that occur: threshold k belongs to "
+                "class k, also when a class before it labels no row",
             )
         )
     return found

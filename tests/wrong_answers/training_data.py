@@ -849,6 +849,27 @@ def issues_absent_zero(labels, probabilities):
     return _flagged(labels, probabilities, np.where(np.isinf(bars), 0, bars))
 
 
+@wrong("1.5", names="thresholds by place among the labels", reason=r"threshold k belongs to class k")
+def issues_by_place(labels, probabilities):
+    bars = np.full(probabilities.shape[1], np.inf)
+    for i, k in enumerate(np.unique(labels)):
+        bars[i] = probabilities[labels == k, k].mean()
+    return _flagged(labels, probabilities, bars)
+
+
+@wrong("1.5", names="as many thresholds as the largest label says", reason=r"could not be broadcast")
+def issues_bincount(labels, probabilities):
+    own = probabilities[np.arange(len(labels)), labels]
+    counts = np.bincount(labels)
+    bars = np.where(counts > 0, np.bincount(labels, own) / np.maximum(counts, 1), np.inf)
+    return _flagged(labels, probabilities, bars)
+
+
+@wrong("1.5", names="above the threshold, not at it", reason=r"just reaches the threshold is confident, p >= t")
+def issues_strictly_above(labels, probabilities):
+    return _flagged(labels, probabilities, np.nextafter(_bars(labels, probabilities), np.inf))
+
+
 @wrong("1.5", names="rows without a guess flagged", reason=r"an issue is a row with a guess")
 def issues_no_guess(labels, probabilities):
     confident = probabilities >= _bars(labels, probabilities)
