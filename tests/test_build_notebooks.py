@@ -344,6 +344,15 @@ def test_outputs_that_differ_from_run_to_run_are_found(executed, capsys):
     assert "solutions/01_sample.ipynb: a second run gives other bytes in: after" in capsys.readouterr().err
 
 
+def test_an_output_that_is_said_to_depend_on_the_machine_may_differ_and_no_other(executed, capsys):
+    measured = '# %% id="measured" tags=["nbval-ignore-output"]\nimport uuid\nprint(uuid.uuid4())\n'
+    script = script_with(executed, ('"the end"', f'"the end"\n\n{measured}'))
+    assert build.main(["--root", str(executed), "--execute", "--twice", "--quiet"]) == 0, capsys.readouterr().err
+    script.write_text(script.read_text() + '\n# %% id="last"\nprint(uuid.uuid4())\n')
+    assert build.main(["--root", str(executed), "--execute", "--twice", "--quiet"]) == 1
+    assert "solutions/01_sample.ipynb: a second run gives other bytes in: last" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

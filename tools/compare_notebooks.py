@@ -20,9 +20,9 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from tools.build_notebooks import clean_outputs, code_cells
+from tools.notebook_source import IGNORE
 
 ROOT = Path(__file__).resolve().parents[1]
-IGNORE = "nbval-ignore-output"
 MEAN_GREY = 2.0  # of 255, over the whole picture
 BLOCK_GREY = 16.0  # of 255, over any block of BLOCK x BLOCK pixels: a vanished label is small in the mean
 BLOCK = 32
