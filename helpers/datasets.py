@@ -20,8 +20,10 @@ import pandas as pd
 __all__ = [
     "DirtyTable",
     "breast_cancer",
+    "code_blocks",
     "code_roots",
     "declared_licences",
+    "digit_images",
     "digits",
     "dirty_breast_cancer",
     "flights",
@@ -75,6 +77,26 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     return load_digits(return_X_y=True)
+
+
+def digit_images(size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """The digits as small colour pictures, for networks that want such: the 8×8 pixels enlarged, all channels equal.
+
+    Args:
+        size: height and width in pixels, at least 8.
+
+    Returns images (1797, 3, size, size) float32 in 0..1 (bilinear, corners kept) and labels (1797,) int64 in 0..9.
+    They are real digits, but no more than 8×8 pixels of them: a network that does well here has shown little.
+    """
+    if size < 8:
+        raise ValueError(f"size must be at least 8 pixels, what the digits have, got {size}")
+    pixels, labels = digits()
+    small = (pixels / 16).astype(np.float32).reshape(-1, 8, 8)
+    place = np.linspace(0, 7, size, dtype=np.float32)
+    # weight of each of the 8 pixels for each new one: 1 at its place, 0 one pixel further
+    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(8, dtype=np.float32)))
+    large = weights @ small @ weights.T
+    return np.repeat(large[:, None], 3, axis=1), labels.astype(np.int64)
 
 
 def breast_cancer() -> pd.DataFrame:
@@ -192,6 +214,43 @@ def _source_files(roots: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
             foreign = {"site-packages", "dist-packages"} & set(path.relative_to(root).parts)
             if not foreign and not any(other in path.parents for other in inner):
                 yield root, path
+
+
+def _library_files(folder: Path) -> Iterator[Path]:
+    """The standard library's modules in a fixed order: a folder's files, then its folders; no tests, no packages."""
+    inside = sorted(folder.iterdir())
+    yield from (path for path in inside if path.suffix == ".py" and path.is_file())
+    for path in inside:
+        other = path.name in {"test", "tests", "site-packages", "dist-packages", "__pycache__"}
+        if path.is_dir() and not path.is_symlink() and not other:
+            yield from _library_files(path)
+
+
+def code_blocks(length: int, blocks: int, *, seed: int = 0) -> np.ndarray:
+    """Pieces of the Python standard library's source, for a language model of bytes.
+
+    Args:
+        length: bytes that the model reads; a block has one more, so that `block[1:]` are the targets of `block[:-1]`.
+        blocks: how many; they follow one another in the source (each begins with the last byte of the one before).
+        seed: of the order in which they are given.
+
+    Returns (blocks, length + 1) uint8. Reads only as many files as are needed, in a fixed order; their text depends
+    on the Python version. Raises ValueError when a number is below 1 or the library has not so many bytes.
+    """
+    for name, value in (("length", length), ("blocks", blocks)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    needed = blocks * length + 1
+    source = bytearray()
+    for path in _library_files(code_roots()[0]):
+        source += path.read_bytes()
+        if len(source) >= needed:
+            break
+    else:
+        most = max(len(source) - 1, 0) // length
+        raise ValueError(f"blocks must be at most {most:,} of {length} bytes (the whole library), got {blocks:,}")
+    windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(source, np.uint8), length + 1)
+    return windows[np.random.default_rng(seed).permutation(blocks) * length]
 
 
 def _functions_of(source: str) -> Iterator[tuple[str, str]]:

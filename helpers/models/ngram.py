@@ -1,4 +1,4 @@
-"""The few models that several notebooks share. So far: a back-off n-gram language model, small enough to read.
+"""A back-off n-gram language model, small enough to read.
 
 What this is not: a good language model. It shows what memory alone can do, which is the point where it is used.
 """

@@ -1,0 +1,89 @@
+"""What makes one training step cheaper, and how to measure it. Nothing here is about several processes.
+
+Steps: `autocast`, `grad_scaler`, `optimiser_step`, `checkpoint_activations`, `blocks_of`, `cross_entropy`.
+Measuring: `throughput`, `peak_memory`, `saved_bytes`, `state_bytes`, `training_flops_of`, `peak_flops`,
+`utilisation`, `profile_step`. The modules are imported when one of their names is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from helpers.efficiency.measuring import (
+        Profile,
+        Throughput,
+        peak_flops,
+        peak_memory,
+        profile_step,
+        saved_bytes,
+        state_bytes,
+        throughput,
+        training_flops_of,
+        utilisation,
+    )
+    from helpers.efficiency.steps import (
+        autocast,
+        blocks_of,
+        checkpoint_activations,
+        cross_entropy,
+        grad_scaler,
+        optimiser_step,
+    )
+
+_MODULES = {
+    "measuring": (
+        "Profile",
+        "Throughput",
+        "peak_flops",
+        "peak_memory",
+        "profile_step",
+        "saved_bytes",
+        "state_bytes",
+        "throughput",
+        "training_flops_of",
+        "utilisation",
+    ),
+    "steps": (
+        "autocast",
+        "blocks_of",
+        "checkpoint_activations",
+        "cross_entropy",
+        "grad_scaler",
+        "optimiser_step",
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Profile",
+    "Throughput",
+    "autocast",
+    "blocks_of",
+    "checkpoint_activations",
+    "cross_entropy",
+    "grad_scaler",
+    "optimiser_step",
+    "peak_flops",
+    "peak_memory",
+    "profile_step",
+    "saved_bytes",
+    "state_bytes",
+    "throughput",
+    "training_flops_of",
+    "utilisation",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds `name` when it is first used (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
