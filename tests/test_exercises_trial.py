@@ -405,7 +405,7 @@ def test_a_tensor_changed_in_place_is_found(trial):
     assert "argument x" in failure_of(trial.call, change_tensor, mine).property
     assert mine[0] == 1
     assert trial.call(lambda x: x.sum(), mine).isnan()
-    assert describe(mine) == "torch.float32 tensor (2,)"
+    assert describe(mine) == "float32 tensor (2,): 1 nan"
     trial.close(torch.tensor([1.0, 2.0], requires_grad=True), [1, 2], what="v")
     trial.close(torch.tensor([1.0, 2.0], dtype=torch.bfloat16), np.array([1, 2]), what="v")
 

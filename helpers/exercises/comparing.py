@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +37,9 @@ def difference(got: Any, want: Any, tolerance: Tolerance | None = None, place: s
 
     With a tolerance any nesting of numbers of the same shape is accepted (a list for an array); without one,
     values must be equal and lists, tuples and dicts of the same kind. NaN equals NaN, a bool is not a number.
+    A tensor counts as the array of its values.
     """
-    numbers = _numbers(want) if tolerance is not None or isinstance(want, np.ndarray) else None
+    numbers = _numbers(want) if tolerance is not None or isinstance(want, np.ndarray) or is_tensor(want) else None
     if numbers is not None:
         return _array_difference(got, numbers, tolerance, place)
     if isinstance(want, dict):
@@ -57,6 +59,12 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | complex | np.number) and not isinstance(value, bool)
 
 
+def is_tensor(value: Any) -> bool:
+    """True for a torch tensor or parameter; torch is not imported for this."""
+    torch = sys.modules.get("torch")
+    return isinstance(value, getattr(torch, "Tensor", ()))
+
+
 def plain(value: Any) -> Any:
     """A numpy scalar as the Python object that it stands for; anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
@@ -65,7 +73,7 @@ def plain(value: Any) -> Any:
 def as_array(value: Any) -> Array | None:
     """The value as a numpy array, or None when it is not an array of anything."""
     try:
-        if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach"):
+        if is_tensor(value):
             value = value.detach().cpu()
             value = value.numpy() if str(value.dtype) != "torch.bfloat16" else value.float().numpy()
         return np.asarray(value)
@@ -100,8 +108,10 @@ def _same_items(first: Any, second: Any, seen: Seen) -> bool:
 
 def _same_object(first: Any, second: Any, seen: Seen) -> bool:
     package = type(first).__module__.split(".")[0]
-    if package == "torch" and hasattr(first, "detach") and first.dtype == second.dtype:
-        return _same_array(np.asarray(as_array(first)), np.asarray(as_array(second)), seen)
+    if is_tensor(first):
+        return first.dtype == second.dtype and _same_array(
+            np.asarray(as_array(first)), np.asarray(as_array(second)), seen
+        )
     if package == "pandas" and hasattr(first, "equals"):
         return bool(first.equals(second))
     if isinstance(first, int | float | complex | str | bytes | set | frozenset | np.generic):

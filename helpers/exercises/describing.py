@@ -27,8 +27,10 @@ class _Short(reprlib.Repr):
         if isinstance(x, float):
             return f"{x:.6g}"
         module = type(x).__module__.split(".")[0]
-        if module in ("torch", "pandas", "scipy") and hasattr(x, "shape"):
-            return _shaped(x, module)
+        if module == "torch" and hasattr(x, "detach"):
+            return _tensor(x)
+        if module in ("pandas", "scipy") and hasattr(x, "shape"):
+            return _shaped(x)
         return super().repr1(x, level)
 
 
@@ -72,13 +74,26 @@ def _array(x: np.ndarray[Any, Any]) -> str:
     if x.size == 0 or x.dtype.kind == "V":
         return head
     shown = x.ravel() if x.size <= 8 else np.concatenate([x.flat[:3], x.flat[-2:]])  # no copy of a huge array
-    items = [describe(item, 24) for item in shown.tolist()]
-    if x.size > 8:
+    return f"{head}: {_items(shown.tolist(), x.size)}"
+
+
+def _tensor(x: Any) -> str:
+    where = "" if x.device.type == "cpu" else f" on {x.device}"
+    head = f"{str(x.dtype).removeprefix('torch.')} tensor {tuple(x.shape)}{where}"
+    if x.numel() == 0 or where or x.is_sparse:
+        return head
+    flat = x.detach().flatten()
+    shown = flat if len(flat) <= 8 else flat[[0, 1, 2, -2, -1]]
+    return f"{head}: {_items(shown.tolist(), len(flat))}"
+
+
+def _items(shown: list[Any], size: int) -> str:
+    items = [describe(item, 24) for item in shown]
+    if size > 8:
         items.insert(3, "…")
-    return f"{head}: {' '.join(items)}"
+    return " ".join(items)
 
 
-def _shaped(x: Any, module: str) -> str:
+def _shaped(x: Any) -> str:
     dtype = f"{x.dtype} " if hasattr(x, "dtype") else ""
-    name = type(x).__name__ if module != "torch" else "tensor"
-    return f"{dtype}{name} {tuple(x.shape)}"
+    return f"{dtype}{type(x).__name__} {tuple(x.shape)}"

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from helpers.exercises.cards import Card
-from helpers.exercises.comparing import Tolerance, difference, plain, same
+from helpers.exercises.comparing import Tolerance, difference, is_tensor, plain, same
 from helpers.exercises.describing import describe, shorten
 
 NO_RETURN = "the function ends without `return`"
@@ -90,6 +90,23 @@ class Mistake:
         return difference(got, value, tolerance) is None
 
 
+@dataclass(frozen=True)
+class Forbid:
+    """Functions that may not be called, why, and (owner, name, original, replacement) of each place to patch."""
+
+    names: tuple[str, ...]
+    why: str
+    patches: list[tuple[Any, str, Any, Any]]
+
+    def enforce(self) -> None:
+        for owner, name, _, refuse in self.patches:
+            _set(owner, name, refuse)
+
+    def lift(self) -> None:
+        for owner, name, original, _ in self.patches:
+            _set(owner, name, original)
+
+
 class Trial:
     """One attempt at one exercise. The assertions raise CheckFailed; `rng` is the attempt's own randomness."""
 
@@ -99,6 +116,7 @@ class Trial:
         self.input: str | None = None
         self.last: Any = None
         self._forbidden: CheckFailed | None = None
+        self._forbids: list[Forbid] = []  # those in force, the outermost first
 
     def call(self, answer: Any, *args: Any, **kwargs: Any) -> Any:
         """The answer's result on copies of the arguments.
@@ -115,10 +133,38 @@ class Trial:
         except Exception as error:
             self._raised(answer, error)
         if result is ...:
-            raise NotAttempted(_name(answer))
+            raise NotAttempted(name_of(answer))
         self._unchanged(answer, (args, kwargs), (given_args, given_kwargs))
         self.last = result
         return result
+
+    def on_ranks(
+        self,
+        body: Callable[..., Any],
+        world_size: int,
+        *answers: Any,
+        timeout: float = 5.0,
+        otherwise: str | None = None,
+        **kwargs: Any,
+    ) -> list[Any]:
+        """The results, by rank, of `body(*answers, **kwargs)` in `world_size` real processes in one process group.
+
+        `body` is a function of the check's module. What is forbidden here is forbidden in the ranks too.
+        Raises NotAttempted for a stub; CheckFailed, which names the rank and the learner's line, when an answer raises
+        there, or when the ranks have not finished after `timeout` seconds (`otherwise` says what usually holds them).
+        """
+        from helpers.exercises import ranks  # here: only the exercises about several processes need it
+
+        for answer in answers:
+            self._must_be_written(answer)
+        given = [f"{name} = {describe(value)}" for name, value in kwargs.items()]
+        self.input = shorten(", ".join([f"{world_size} rank{'s' if world_size != 1 else ''}", *given]), 200)
+        forbidden = [(forbid.names, forbid.why) for forbid in self._forbids]
+        with self._lifted():
+            task = ranks.Task(self.exercise, forbidden, body, answers, kwargs)
+            results = ranks.run(self, task, world_size, timeout, otherwise)
+        self.last = results
+        return results
 
     def raises(
         self,
@@ -139,19 +185,19 @@ class Trial:
         try:
             result = answer(*given_args, **given_kwargs)
         except kinds as error:
-            _not_a_stub(answer, error)
+            not_a_stub(answer, error)
             if match is not None and not re.search(match, str(error)):
                 expected += f" with a message that matches {match!r}"
-                self.fail(what, expected=expected, got=_exception_text(error), otherwise=otherwise)
+                self.fail(what, expected=expected, got=exception_text(error), otherwise=otherwise)
             return
         except CheckFailed:
             raise
         except Exception as error:
-            _not_a_stub(answer, error)
-            got = f"{_exception_text(error)}{_where(answer, error)}"
+            not_a_stub(answer, error)
+            got = f"{exception_text(error)}{at_line(place_of(answer, error))}"
             self.fail(what, expected=expected, got=got, otherwise=otherwise)
         if result is ...:
-            raise NotAttempted(_name(answer))
+            raise NotAttempted(name_of(answer))
         self.fail(what, expected=expected, got=describe(result), otherwise=otherwise)
 
     def is_type(self, got: Any, types: Any, *, what: str, otherwise: str | None = None) -> None:
@@ -183,6 +229,30 @@ class Trial:
         if (dtype is not None and got.dtype != np.dtype(dtype)) or (kind is not None and got.dtype.kind not in kind):
             expected = str(np.dtype(dtype)) if dtype is not None else " or ".join(KINDS.get(k, k) for k in kind or "")
             self.fail(f"{what}: its dtype", expected=expected, got=describe(got), otherwise=otherwise)
+
+    def is_tensor(
+        self,
+        got: Any,
+        shape: tuple[int | None, ...] | None = None,
+        dtype: Any = None,
+        device: str | None = None,
+        *,
+        what: str,
+        otherwise: str | None = None,
+    ) -> None:
+        """`got` must be a torch tensor, of this shape (None: any length), dtype ("float32") and device ("cpu")."""
+        if not is_tensor(got):
+            expected = "a tensor" if shape is None else f"a tensor of shape {_shape(shape)}"
+            self.fail(f"{what}: its type", expected=expected, got=_with_type(got), otherwise=_hint_none(got, otherwise))
+        if shape is not None and not _fits(tuple(got.shape), shape):
+            expected = f"shape {_shape(shape)}"
+            self.fail(f"{what}: its shape", expected=expected, got=describe(got), otherwise=otherwise)
+        if dtype is not None and str(got.dtype) != f"torch.{str(dtype).removeprefix('torch.')}":
+            expected = str(dtype).removeprefix("torch.")
+            self.fail(f"{what}: its dtype", expected=expected, got=describe(got), otherwise=otherwise)
+        if device is not None and got.device.type != device:
+            expected = f"a tensor on {device}"
+            self.fail(f"{what}: its device", expected=expected, got=f"a tensor on {got.device}", otherwise=otherwise)
 
     def close(
         self,
@@ -216,19 +286,30 @@ class Trial:
     @contextmanager
     def forbid(self, *names: str, why: str) -> Iterator[None]:
         """Inside, a call of one of these functions ("numpy.linalg.eigvalsh") fails the attempt, even when caught."""
-        patches = [patch for name in names for patch in self._patches(name, why)]
+        forbid = Forbid(names, why, [patch for name in names for patch in self._patches(name, why)])
+        self._forbids.append(forbid)
         try:
-            for owner, name, _, refuse in patches:
-                _set(owner, name, refuse)
+            forbid.enforce()
             yield
         except Exception:
             if self._forbidden is None:
                 raise
         finally:
-            for owner, name, original, _ in patches:
-                _set(owner, name, original)
+            self._forbids.pop()
+            forbid.lift()
         if self._forbidden is not None:  # also when the answer caught it, or failed because of it
             raise self._forbidden
+
+    @contextmanager
+    def _lifted(self) -> Iterator[None]:
+        """Inside, nothing is forbidden here: the answers are sent to other processes as they were written."""
+        for forbid in reversed(self._forbids):
+            forbid.lift()
+        try:
+            yield
+        finally:
+            for forbid in self._forbids:
+                forbid.enforce()
 
     def failure(
         self, what: str, *, expected: str | None = None, got: str | None = None, otherwise: str | None = None
@@ -260,7 +341,7 @@ class Trial:
 
     def _must_be_written(self, answer: Any) -> None:
         if is_stub(answer):
-            raise NotAttempted(_name(answer))
+            raise NotAttempted(name_of(answer))
         if not callable(answer):
             self.fail(
                 "the answer is a function",
@@ -270,9 +351,9 @@ class Trial:
             )
 
     def _raised(self, answer: Any, error: Exception) -> NoReturn:
-        _not_a_stub(answer, error)
-        got = f"{_exception_text(error)}{_where(answer, error)}"
-        raise self.failure(f"{_name(answer)} runs", expected="no exception", got=got) from error
+        not_a_stub(answer, error)
+        got = f"{exception_text(error)}{at_line(place_of(answer, error))}"
+        raise self.failure(f"{name_of(answer)} runs", expected="no exception", got=got) from error
 
     def _unchanged(self, answer: Any, before: Any, after: Any) -> None:
         names = _argument_names(answer, *before)
@@ -280,7 +361,7 @@ class Trial:
         for name, (old, new) in zip(names, values, strict=True):
             if not same(old, new):
                 self.fail(
-                    f"{_name(answer)} leaves its argument {name} as it was",
+                    f"{name_of(answer)} leaves its argument {name} as it was",
                     expected=f"{name}: {describe(old)}",
                     got=f"{name}: {describe(new)}",
                     otherwise="it works in place: work on a copy, the caller still needs the original",
@@ -327,7 +408,7 @@ def is_stub(answer: Any) -> bool:
     return used <= IDLE and all(constant is None or constant is ... for constant in constants)
 
 
-def _not_a_stub(answer: Any, error: Exception) -> None:
+def not_a_stub(answer: Any, error: Exception) -> None:
     """NotAttempted when the learner's own code raised NotImplementedError; a library's is an error like others."""
     if not isinstance(error, NotImplementedError):
         return
@@ -335,7 +416,7 @@ def _not_a_stub(answer: Any, error: Exception) -> None:
     last = frames[-1]
     raised = last.tb_frame.f_code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
     if raised and last.tb_frame.f_globals is _globals(answer):
-        raise NotAttempted(_name(answer)) from None
+        raise NotAttempted(name_of(answer)) from None
 
 
 def _frames(error: BaseException) -> Iterator[types.TracebackType]:
@@ -345,16 +426,21 @@ def _frames(error: BaseException) -> Iterator[types.TracebackType]:
         step = step.tb_next
 
 
-def _where(answer: Any, error: BaseException) -> str:
-    """The learner's line that the exception came through, with its number in the cell or file."""
+def place_of(answer: Any, error: BaseException) -> tuple[str, int] | None:
+    """File (or cell) and number of the learner's line that the exception came through, if there is one."""
     own = [step for step in _frames(error) if step.tb_frame.f_globals is _globals(answer)]
-    if not own:
+    return (own[-1].tb_frame.f_code.co_filename, own[-1].tb_lineno) if own else None
+
+
+def at_line(place: tuple[str, int] | None) -> str:
+    """The end of a sentence that names a line and quotes it, or nothing."""
+    if place is None:
         return ""
-    line = linecache.getline(own[-1].tb_frame.f_code.co_filename, own[-1].tb_lineno).strip()
-    return f", at line {own[-1].tb_lineno}" + (f": {shorten(line)}" if line else "")
+    line = linecache.getline(*place).strip()
+    return f", at line {place[1]}" + (f": {shorten(line)}" if line else "")
 
 
-def _exception_text(error: BaseException) -> str:
+def exception_text(error: BaseException) -> str:
     try:
         message = str(error)
     except Exception:  # an exception of the learner's own making
@@ -373,6 +459,12 @@ def _function(answer: Any) -> types.FunctionType | None:
     return answer if isinstance(answer, types.FunctionType) else None
 
 
+def code_of(answer: Any) -> types.CodeType | None:
+    """The compiled body of the answer, which knows the file or cell that it comes from."""
+    function = _function(answer)
+    return function.__code__ if function is not None else None
+
+
 def _globals(answer: Any) -> dict[str, Any]:
     if inspect.isclass(answer):
         functions = [value for value in vars(answer).values() if isinstance(value, types.FunctionType)]
@@ -381,7 +473,7 @@ def _globals(answer: Any) -> dict[str, Any]:
     return function.__globals__ if function is not None else {}
 
 
-def _name(answer: Any) -> str:
+def name_of(answer: Any) -> str:
     return getattr(answer, "__name__", None) or type(answer).__name__
 
 

@@ -39,7 +39,7 @@ from helpers.exercises.registry import MODULES, Exercise, find
 from helpers.exercises.trial import CheckFailed, NotAttempted
 from tools.notebook_source import Cell, stub
 
-ASSERTIONS = {"close", "equal", "that", "is_type", "is_array", "raises", "fail"}
+ASSERTIONS = {"close", "equal", "that", "is_type", "is_array", "is_tensor", "raises", "fail"}
 SEEDS = (0, 1, 2)
 
 
