@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from benchmarks import audit, contamination, near_duplicates, notebook01, vendi
+from benchmarks import audit, contamination, estimates_import, near_duplicates, notebook01, vendi
 from benchmarks.harness import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
-    module.BENCHMARK.name: module.BENCHMARK for module in (near_duplicates, contamination, vendi, audit, notebook01)
+    module.BENCHMARK.name: module.BENCHMARK
+    for module in (
+        near_duplicates,
+        contamination,
+        vendi,
+        audit,
+        notebook01,
+        estimates_import,
+    )
 }
