@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from helpers.efficiency.hardware import machine
     from helpers.efficiency.measuring import (
         Profile,
         Throughput,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "hardware": ("machine",),
     "measuring": (
         "Profile",
         "Throughput",
@@ -64,6 +66,7 @@ __all__ = [
     "checkpoint_activations",
     "cross_entropy",
     "grad_scaler",
+    "machine",
     "optimiser_step",
     "peak_flops",
     "peak_memory",
