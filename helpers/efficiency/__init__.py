@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from helpers.efficiency.hardware import machine
     from helpers.efficiency.measuring import (
-        Profile,
         Throughput,
         peak_flops,
         peak_memory,
-        profile_step,
         saved_bytes,
         state_bytes,
         throughput,
         training_flops_of,
         utilisation,
     )
+    from helpers.efficiency.profiling import Profile, profile_step
     from helpers.efficiency.steps import (
         autocast,
         blocks_of,
@@ -36,17 +35,16 @@ if TYPE_CHECKING:
 _MODULES = {
     "hardware": ("machine",),
     "measuring": (
-        "Profile",
         "Throughput",
         "peak_flops",
         "peak_memory",
-        "profile_step",
         "saved_bytes",
         "state_bytes",
         "throughput",
         "training_flops_of",
         "utilisation",
     ),
+    "profiling": ("Profile", "profile_step"),
     "steps": (
         "autocast",
         "blocks_of",
