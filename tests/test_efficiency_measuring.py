@@ -202,6 +202,18 @@ def test_a_function_of_a_notebook_cell_can_be_measured_and_may_print():
     assert efficiency.peak_memory(cell) > size
 
 
+def tiny_step() -> None:
+    model = nn.Linear(8, 8)
+    optimiser = torch.optim.AdamW(model.parameters())
+    model(torch.ones(8, 8)).sum().backward()
+    optimiser.step()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="exact on Linux only")
+def test_what_torch_loads_for_its_first_step_is_not_the_functions_memory():
+    assert efficiency.peak_memory(tiny_step) < 30e6  # it was 180 MB
+
+
 def test_a_failing_function_says_why():
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         efficiency.peak_memory(lambda: 1 / 0)
