@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import inspect
+import io
 import json
 import linecache
 import math
@@ -27,6 +28,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from importlib import import_module
+from types import ModuleType
 from typing import IO, Any
 
 from helpers.ddp import failures, worker
@@ -90,7 +94,7 @@ def launch(
         "backend": _backend(backend, size) if initialise else "",
         "timeout": float(timeout),
         "threads": each,
-        "folder": str(Path.cwd()),  # noqa: PTH109: a plain string for the other side
+        "folder": os.getcwd(),  # noqa: PTH109  # a plain string for the other side
         "path": list(sys.path),
         "sources": {name: entry for name, entry in linecache.cache.items() if len(entry) == 4 and entry[1] is None},
     }
@@ -169,22 +173,41 @@ def _check_backend(backend: str | None, size: int) -> None:
 
 def _pickled(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The call as bytes; when that fails, an error that names the part which cannot be pickled."""
-    import cloudpickle
-
     try:
-        return cloudpickle.dumps((function, args, kwargs))
+        return _dumps((function, args, kwargs))
     except Exception as error:
         parts = {"the worker function": function}
         parts |= {f"argument {number} of the worker": value for number, value in enumerate(args, 1)}
         parts |= {f"argument {name} of the worker": value for name, value in kwargs.items()}
         for name, value in parts.items():
             try:
-                cloudpickle.dumps(value)
+                _dumps(value)
             except Exception as its:
                 raise TypeError(
                     f"{name} cannot be sent to another process: {its}. Create such an object inside the worker"
                 ) from its
         raise TypeError(f"the call cannot be sent to another process: {error}") from error
+
+
+def _dumps(value: Any) -> bytes:
+    """Pickled by cloudpickle, which takes functions of notebook cells, and modules of torch's own kind with them.
+
+    A function that uses `dist` and a variable called `config` is sent with `torch.distributed.config`, which is no
+    plain module (cloudpickle 3.1 guesses the submodules that a function needs by the names it uses).
+    """
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, obj: Any) -> Any:
+            if isinstance(obj, ModuleType) and type(obj) is not ModuleType:
+                name = next((name for name, module in sys.modules.items() if module is obj), None)
+                if name is not None:
+                    return import_module, (name,)
+            return super().reducer_override(obj)
+
+    file = io.BytesIO()
+    Pickler(file).dump(value)
+    return file.getvalue()
 
 
 # --- what the workers need -------------------------------------------------------------------------------------------
@@ -256,7 +279,7 @@ class _Server:
 
     def __init__(self) -> None:
         self.connection, theirs = socket.socketpair()
-        self.said = tempfile.TemporaryFile()
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self._received = b""
         code = f"from helpers.ddp.worker import serve; serve({theirs.fileno()})"
         environment = os.environ | {
@@ -376,7 +399,7 @@ class _Worker:
         self.output, self._their_output = os.pipe()
         self.channel, self._their_channel = socket.socketpair()
         self.channel.setblocking(False)
-        self.stacks: IO[bytes] = tempfile.TemporaryFile()
+        self.stacks: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._line = b""
         self._received = bytearray()
 
