@@ -41,7 +41,7 @@ def ring_all_reduce(tensor: torch.Tensor, *, op: str = "sum", group: dist.Proces
     rank, n = dist.get_rank(group), dist.get_world_size(group)
     if rank < 0:
         raise ValueError(f"rank {dist.get_rank()} is not in the group, so it has nothing to reduce there")
-    flat = tensor.reshape(-1)  # a view, or a copy of what is not contiguous
+    flat = tensor.contiguous().view(-1)  # a copy only of what is not contiguous
     chunks = [list(_pieces(chunk)) for chunk in flat.tensor_split(n)]
     left, right, last = (rank - 1) % n, (rank + 1) % n, 2 * (n - 1) - 1
 

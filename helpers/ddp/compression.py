@@ -133,7 +133,7 @@ def _powersgd(group: dist.ProcessGroup, *, rank: int = 4, start: int = 10) -> Me
         group,
         matrix_approximation_rank=rank,
         start_powerSGD_iter=start,
-        orthogonalization_epsilon=1e-8,  # or a gradient of lower rank (a layer that saw one sample) becomes NaN
+        orthogonalization_epsilon=1e-8,  # or, with one or two columns, a gradient of zero becomes NaN
     )
     before = 0
 
