@@ -63,7 +63,7 @@ def run(trial: Trial, task: Task, world_size: int, timeout: float, otherwise: st
 
 
 def on_rank(payload: bytes) -> Any:
-    """Runs in each rank: the task's result. The learner's line goes with an exception, as its `learners_place`."""
+    """Runs in each rank: the task's result. Learner's line and input go with an exception, as attributes."""
     task: Task = cloudpickle.loads(payload)
     trial = Trial(task.exercise, answers=task.answers)
     with ExitStack() as stack:
@@ -74,8 +74,17 @@ def on_rank(payload: bytes) -> Any:
         except Exception as error:
             for answer in task.answers:
                 trials.not_a_stub(answer, error)
-            error.__dict__["learners_place"] = _place(task.answers, error)
+            error.__dict__.update(learners_place=_place(task.answers, error), learners_case=_case)
             raise
+
+
+def working_on(case: str) -> None:
+    """Called by a body before it calls an answer: the input that an exception's message shall name."""
+    global _case
+    _case = case
+
+
+_case = ""  # in a rank's own process, which runs one task
 
 
 def _place(answers: tuple[Any, ...], error: Exception) -> Place | None:
@@ -112,6 +121,8 @@ def _blame(trial: Trial, answers: tuple[Any, ...], error: Any, timeout: float, o
     if isinstance(cause, CheckFailed | NotAttempted):
         raise cause from None
     name = trials.name_of(answers[0])
+    if case := getattr(cause, "learners_case", ""):
+        trial.input = f"{trial.input}, {case}"
     if error.kind == "timeout":
         where = trials.at_line(_stack_place(answers, error.traceback))
         what = f"{name} finishes on every rank"
@@ -135,11 +146,8 @@ def _text(error: Any) -> str:
     return shorten(lines[-1], 200)
 
 
-def _stack_place(answers: tuple[Any, ...], stack: str | None) -> Place | None:
-    """The innermost line of the answers' files in a printed stack (of either order: the deepest call is the one)."""
-    stack = stack or ""
+def _stack_place(answers: tuple[Any, ...], stack: str) -> Place | None:
+    """The innermost line of the answers' files in a printed traceback (the most recent call is its last)."""
     files = {code.co_filename for answer in answers if (code := trials.code_of(answer)) is not None}
     found = [(file, int(line)) for file, line in re.findall(r'File "(.+?)", line (\d+)', stack) if file in files]
-    if not found:
-        return None
-    return found[0] if "most recent call first" in stack else found[-1]
+    return found[-1] if found else None

@@ -157,8 +157,7 @@ class Trial:
 
         for answer in answers:
             self._must_be_written(answer)
-        given = [f"{name} = {describe(value)}" for name, value in kwargs.items()]
-        self.input = shorten(", ".join([f"{world_size} rank{'s' if world_size != 1 else ''}", *given]), 200)
+        self.input = f"{world_size} rank{'s' if world_size != 1 else ''}"
         forbidden = [(forbid.names, forbid.why) for forbid in self._forbids]
         with self._lifted():
             task = ranks.Task(self.exercise, forbidden, body, answers, kwargs)
