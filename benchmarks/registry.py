@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import audit, contamination, estimates_import, near_duplicates, notebook01, vendi
+from benchmarks import audit, contamination, ddp_ring, estimates_import, near_duplicates, notebook01, vendi
 from benchmarks.harness import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -14,5 +14,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         audit,
         notebook01,
         estimates_import,
+        ddp_ring,
     )
 }
