@@ -89,12 +89,12 @@ def failure(outcomes: Sequence[Outcome]) -> WorkerError:
     """The error for a run in which at least one rank has failed."""
     failed = sorted((one for one in outcomes if one.failed), key=lambda one: (one.consequence, one.time))
     cause, *others = failed
-    notes = [f"Then rank {one.rank} {_headline(one)}." for one in others]
+    notes = [f"Then rank {one.rank} {_in_short(one)}." for one in others]
     if cause.consequence and (returned := [one.rank for one in outcomes if one.returned]):
         notes.append(
             f"{_named(returned)} had returned before: do all ranks make the same collective calls, equally often?"
         )
-    trace = cause.error["traceback"] if cause.error else _stack(cause.stack)[0]
+    trace = cause.error["traceback"] if cause.error else _stack(cause.stack)[0] if cause.stack else ""
     kind: Kind = "raised" if cause.error else "killed" if (cause.status or 0) < 0 else "lost"
     return WorkerError(
         _message(f"rank {cause.rank} of {len(outcomes)} {_headline(cause)}", [trace, _last_lines(cause), *notes]),
@@ -151,6 +151,12 @@ def _headline(one: Outcome) -> str:
         why = WHY_KILLED.get(-status)  # type: ignore[call-overload]
         return f"was killed by {name}" + (f" ({why})" if why else "")
     return f"ended with status {status} and returned nothing"
+
+
+def _in_short(one: Outcome) -> str:
+    if one.consequence:
+        return "lost its connection to another rank"
+    return f"{_headline(one).splitlines()[0][:200]}"
 
 
 def _named(ranks: Sequence[int]) -> str:

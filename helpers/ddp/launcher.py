@@ -28,8 +28,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
@@ -85,7 +85,6 @@ def launch(
     Raises WorkerError when a rank raises, dies or does not finish in time; TypeError or ValueError, before anything
     starts, for what cannot be pickled or does not fit; RuntimeError inside a worker (no launch within a launch).
     """
-    __tracebackhide__ = True
     _check_call(worker, args, kwargs, timeout)
     size = _whole("world_size", world_size)
     each = _threads(threads, size)
@@ -94,7 +93,7 @@ def launch(
         "backend": _backend(backend, size) if initialise else "",
         "timeout": float(timeout),
         "threads": each,
-        "folder": os.getcwd(),  # noqa: PTH109  # a plain string for the other side
+        "folder": str(Path.cwd()),
         "path": list(sys.path),
         "sources": {name: entry for name, entry in linecache.cache.items() if len(entry) == 4 and entry[1] is None},
     }
@@ -116,6 +115,8 @@ def launch(
 def _check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: Any) -> None:
     if worker.current is not None:
         raise RuntimeError(f"launch was called in rank {worker.current.number} of a launch: workers start no workers")
+    if not hasattr(os, "fork"):
+        raise RuntimeError("launch needs Linux or macOS; on Windows run it inside WSL")
     if not callable(function):
         raise TypeError(f"worker is of type {type(function).__name__}; give a function")
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
@@ -281,6 +282,7 @@ class _Server:
         self.connection, theirs = socket.socketpair()
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self._received = b""
+        self._lost = False
         code = f"from helpers.ddp.worker import serve; serve({theirs.fileno()})"
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(sys.path),
@@ -315,13 +317,16 @@ class _Server:
         except ConnectionResetError:
             data = b""
         if not data:
-            raise failures.server_lost(self._last_words())
+            raise self._gone()
         *lines, self._received = (self._received + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
     def fork(self, rank: int, descriptors: list[int]) -> list[dict[str, Any]]:
         """Ask for a worker; returns the reports that came until it had started."""
-        socket.send_fds(self.connection, [json.dumps({"rank": rank}).encode()], descriptors)
+        try:
+            socket.send_fds(self.connection, [json.dumps({"rank": rank}).encode()], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._gone() from None
         reports: list[dict[str, Any]] = []
         while not any("started" in report for report in reports):
             reports += self.reports(POLL)
@@ -329,7 +334,7 @@ class _Server:
 
     def alive(self) -> bool:
         """Whether it can be asked for workers."""
-        return self.process.poll() is None
+        return not self._lost and self.process.poll() is None
 
     def close(self) -> None:
         """End it, and with it any worker."""
@@ -341,9 +346,10 @@ class _Server:
             self.process.wait()
         self.said.close()
 
-    def _last_words(self) -> str:
+    def _gone(self) -> WorkerError:
+        self._lost = True
         self.said.seek(0)
-        return self.said.read().decode(errors="replace")[-4000:]
+        return failures.server_lost(self.said.read().decode(errors="replace")[-4000:])
 
 
 _server: _Server | None = None  # kept from one launch to the next: starting it takes seconds
@@ -382,7 +388,8 @@ def _forget_server() -> None:
 
 
 atexit.register(_close_server)
-os.register_at_fork(after_in_child=_forget_server)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_server)
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
@@ -512,7 +519,8 @@ class _Run:
                 self._listen_until(lambda: all(one.outcome.status is not None for one in self.workers), PATIENCE_AT_END)
             for number in (signal.SIGTERM, signal.SIGKILL):
                 for one in self.workers:
-                    one.signal(number)
+                    if not one.gone():
+                        one.signal(number)
                 self._listen_until(lambda: all(one.gone() for one in self.workers), PATIENCE_AFTER_SIGNAL)
         finally:
             for one in self.workers:

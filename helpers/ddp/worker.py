@@ -86,14 +86,14 @@ def progress(iterable: Iterable[T], *, total: int | None = None, label: str = ""
     """Yield the items of `iterable`, with one progress bar for all ranks.
 
     In a worker, rank 0 reports to the process that called `launch`, which draws the bar; the other ranks only pass
-    their items through. Outside `launch` it is `tqdm.auto`. `total`: the number of items, by default the iterable's
-    length when it has one.
+    their items through. Outside `launch` it is `tqdm.auto`, again on rank 0 only. `total`: the number of items, by
+    default the iterable's length when it has one.
     """
-    if current is None:
+    if current is None and os.environ.get("RANK", "0") == "0":
         from tqdm.auto import tqdm
 
         yield from tqdm(iterable, total=total, desc=label or None)
-    elif current.number != 0:
+    elif current is None or current.number != 0:
         yield from iterable
     else:
         if total is None and hasattr(iterable, "__len__"):
