@@ -1,0 +1,43 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["leftovers", "replacing"]
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file under another name beside `path`; when the block ends, it takes the place of `path` in one step.
+
+        with replacing("model.pt") as part:
+            torch.save(weights, part)
+
+    A reader, and whoever comes after a crash, finds the old file or the new one, never half of one. The block has to
+    create `part`; it is on the disk before it gets its name, and removed when the block raises. Only a process that
+    is killed leaves it behind: see `leftovers`. The folder must exist.
+
+    Raises FileNotFoundError when the block did not create the file, and what the disk says when it is full.
+    """
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())  # else a power cut could leave the new name with nothing in it
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def leftovers(path: str | os.PathLike[str]) -> list[Path]:
+    """Unfinished files that killed writers of `path` left beside it; another process may still be writing one."""
+    target = Path(path)
+    known = (f".{target.name}.", ".part")
+    return sorted(p for p in target.parent.iterdir() if p.name.startswith(known[0]) and p.name.endswith(known[1]))
