@@ -8,8 +8,9 @@ node or several: `python -m helpers.ddp`. The modules are imported when one of t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from helpers.lazy import names_of
 
 if TYPE_CHECKING:
     from helpers.ddp import compression
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
     from helpers.ddp.trainer import History, TrainConfig, evaluate, train
     from helpers.ddp.worker import progress
 
-_MODULES = {
-    "checkpoints": ("load_checkpoint", "save_checkpoint"),
-    "collectives": ("BucketedAverager", "Zero1", "ring_all_reduce"),
-    "launcher": ("WorkerError", "launch"),
-    "sharded": ("load_sharded", "save_sharded", "shard"),
-    "trainer": ("History", "TrainConfig", "evaluate", "train"),
-    "worker": ("progress",),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        "checkpoints": ("load_checkpoint", "save_checkpoint"),
+        "collectives": ("BucketedAverager", "Zero1", "ring_all_reduce"),
+        "compression": (),
+        "launcher": ("WorkerError", "launch"),
+        "sharded": ("load_sharded", "save_sharded", "shard"),
+        "trainer": ("History", "TrainConfig", "evaluate", "train"),
+        "worker": ("progress",),
+    },
+)
 
 __all__ = [
     "BucketedAverager",
@@ -48,18 +52,3 @@ __all__ = [
     "shard",
     "train",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds `name` when it is first used (PEP 562)."""
-    if name == "compression":
-        return import_module(f"{__name__}.compression")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

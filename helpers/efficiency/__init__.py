@@ -7,8 +7,9 @@ Measuring: `throughput`, `peak_memory`, `saved_bytes`, `state_bytes`, `training_
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from helpers.lazy import names_of
 
 if TYPE_CHECKING:
     from helpers.efficiency.hardware import machine
@@ -32,29 +33,31 @@ if TYPE_CHECKING:
         optimiser_step,
     )
 
-_MODULES = {
-    "hardware": ("machine",),
-    "measuring": (
-        "Throughput",
-        "peak_flops",
-        "peak_memory",
-        "saved_bytes",
-        "state_bytes",
-        "throughput",
-        "training_flops_of",
-        "utilisation",
-    ),
-    "profiling": ("Profile", "profile_step"),
-    "steps": (
-        "autocast",
-        "blocks_of",
-        "checkpoint_activations",
-        "cross_entropy",
-        "grad_scaler",
-        "optimiser_step",
-    ),
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__getattr__, __dir__ = names_of(
+    __name__,
+    {
+        "hardware": ("machine",),
+        "measuring": (
+            "Throughput",
+            "peak_flops",
+            "peak_memory",
+            "saved_bytes",
+            "state_bytes",
+            "throughput",
+            "training_flops_of",
+            "utilisation",
+        ),
+        "profiling": ("Profile", "profile_step"),
+        "steps": (
+            "autocast",
+            "blocks_of",
+            "checkpoint_activations",
+            "cross_entropy",
+            "grad_scaler",
+            "optimiser_step",
+        ),
+    },
+)
 
 __all__ = [
     "Profile",
@@ -75,16 +78,3 @@ __all__ = [
     "training_flops_of",
     "utilisation",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds `name` when it is first used (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

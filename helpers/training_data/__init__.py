@@ -8,9 +8,10 @@ Tables: `load_table`, `audit`, `split`, `fit_preprocessing`, `class_weights`, `o
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from helpers.lazy import names_of
 
 if TYPE_CHECKING:
     from helpers.training_data.audit import audit
@@ -39,7 +40,7 @@ _MODULES = {
     "tables": ("TableError", "load_table"),
     "text": ("tokenise",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__getattr__, __dir__ = names_of(__name__, _MODULES)
 
 __all__ = [
     "AuditReport",
@@ -67,19 +68,6 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the module that holds `name` when it is first used (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
-
 class _Package(ModuleType):
     """Keeps `helpers.training_data.audit` the function.
 
@@ -88,7 +76,7 @@ class _Package(ModuleType):
     """
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
+        if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 
