@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import atexit
 import inspect
-import io
 import json
 import linecache
 import math
@@ -28,13 +27,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 from helpers.ddp import failures, worker
 from helpers.ddp.failures import WorkerError
+from helpers.pickling import dumps
 
 __all__ = ["WorkerError", "launch"]
 
@@ -175,40 +173,19 @@ def _check_backend(backend: str | None, size: int) -> None:
 def _pickled(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The call as bytes; when that fails, an error that names the part which cannot be pickled."""
     try:
-        return _dumps((function, args, kwargs))
+        return dumps((function, args, kwargs))
     except Exception as error:
         parts = {"the worker function": function}
         parts |= {f"argument {number} of the worker": value for number, value in enumerate(args, 1)}
         parts |= {f"argument {name} of the worker": value for name, value in kwargs.items()}
         for name, value in parts.items():
             try:
-                _dumps(value)
+                dumps(value)
             except Exception as its:
                 raise TypeError(
                     f"{name} cannot be sent to another process: {its}. Create such an object inside the worker"
                 ) from its
         raise TypeError(f"the call cannot be sent to another process: {error}") from error
-
-
-def _dumps(value: Any) -> bytes:
-    """Pickled by cloudpickle, which takes functions of notebook cells, and modules of torch's own kind with them.
-
-    A function that uses `dist` and a variable called `config` is sent with `torch.distributed.config`, which is no
-    plain module (cloudpickle 3.1 guesses the submodules that a function needs by the names it uses).
-    """
-    import cloudpickle
-
-    class Pickler(cloudpickle.Pickler):
-        def reducer_override(self, obj: Any) -> Any:
-            if isinstance(obj, ModuleType) and type(obj) is not ModuleType:
-                name = next((name for name, module in sys.modules.items() if module is obj), None)
-                if name is not None:
-                    return import_module, (name,)
-            return super().reducer_override(obj)
-
-    file = io.BytesIO()
-    Pickler(file).dump(value)
-    return file.getvalue()
 
 
 # --- what the workers need -------------------------------------------------------------------------------------------

@@ -71,9 +71,9 @@ class Rank:
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send one message; the fields are pickled by value."""
-        import cloudpickle
+        from helpers.pickling import dumps
 
-        data = cloudpickle.dumps({"kind": kind, "time": time.monotonic(), **fields})
+        data = dumps({"kind": kind, "time": time.monotonic(), **fields})
         self.channel.sendall(HEADER.pack(len(data)))
         self.channel.sendall(data)
 
@@ -323,10 +323,10 @@ def _flush() -> None:
 
 def _described(error: BaseException) -> dict[str, Any]:
     """An exception as what can be sent: in words, and as an object where it survives being pickled."""
-    import cloudpickle
+    from helpers.pickling import dumps
 
     try:
-        pickled = cloudpickle.dumps(error)
+        pickled = dumps(error)
         pickle.loads(pickled)
     except Exception:
         pickled = None

@@ -166,11 +166,11 @@ def peak_memory(function: Callable[..., object], *arguments: Any, device: str = 
         return _peak_on_gpu(function, arguments)
     if device != "cpu":
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
-    import cloudpickle
+    from helpers.pickling import dumps
 
     done = subprocess.run(
         [sys.executable, "-m", "helpers.efficiency.peak"],
-        input=cloudpickle.dumps((function, arguments)),
+        input=dumps((function, arguments)),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
         capture_output=True,
         timeout=timeout,
