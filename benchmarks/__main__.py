@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.harness import Benchmark, Figure, Settings, Unavailable, to_json
 from benchmarks.machine import describe
 from benchmarks.registry import BENCHMARKS
+from helpers.files import replacing
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -104,9 +105,9 @@ def save(benchmark: Benchmark, figures: Sequence[Figure], settings: Settings, fo
         "machine": describe(benchmark.peers),
         "figures": to_json(figures),
     }
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return unfinished.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
 
 
 if __name__ == "__main__":

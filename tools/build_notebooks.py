@@ -30,6 +30,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from helpers.files import replacing
 from tools.notebook_source import IGNORE, MAX_LINES, Cell, SourceError, read_source, solved, stub
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,15 +98,8 @@ def serialise(notebook: NotebookNode) -> str:
 def write(path: Path, text: str) -> None:
     """Write the whole file or nothing: a reader never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 # --- outputs -------------------------------------------------------------------------------------------------
