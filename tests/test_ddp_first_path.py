@@ -88,6 +88,26 @@ def test_a_resumed_run_ends_at_the_same_bits_on_both_ranks(tmp_path):
     assert torch.equal(resumed[1][1], weights)
 
 
+def trained_in_shards(settings, resume=False):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+    drawn = torch.Generator().manual_seed(2)
+    data = TensorDataset(torch.randn(61, 8, generator=drawn), torch.randint(3, (61,), generator=drawn))
+    history = ddp.train(model, data, settings, resume=resume)
+    return history.losses, torch.cat([p.full_tensor().flatten() for p in model.parameters()]).detach()
+
+
+def test_a_resumed_sharded_run_ends_at_the_same_bits(tmp_path):
+    common = {"epochs": 2, "batch_size": 4, "lr": 0.01, "sharded": True}
+    losses, weights = ddp.launch(trained_in_shards, 2, ddp.TrainConfig(**common), echo=False)[0]
+    folder = {"checkpoint": str(tmp_path / "run"), "checkpoint_every": 3}
+    ddp.launch(trained_in_shards, 2, ddp.TrainConfig(**common, **folder, max_steps=7), echo=False)
+    resumed = ddp.launch(trained_in_shards, 2, ddp.TrainConfig(**common, **folder), True, echo=False)
+    for rank in resumed:
+        assert rank[0] == losses
+        assert torch.equal(rank[1], weights)
+
+
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
     path = tmp_path / "run.pt"
     path.write_bytes(b"half a check")

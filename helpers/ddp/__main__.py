@@ -283,9 +283,8 @@ def work(options: argparse.Namespace, config: TrainConfig) -> Result:
     model, data = task(options.model, options.size)
     kept = len(data) // HELD_OUT  # type: ignore[arg-type]
     rest = range(len(data) - kept)  # type: ignore[arg-type]
-    resume = options.resume and Path(config.checkpoint or "").exists()
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
-    first_start = _restarts() == 0 and not resume
+    first_start = _restarts() == 0 and not (options.resume and Path(config.checkpoint or "").exists())
     if options.die_at_step is not None and first_start and int(os.environ.get("RANK", "0")) == options.die_rank:
         loss = dying(loss, options.die_at_step * config.accumulate)
     history = train(
@@ -294,7 +293,7 @@ def work(options: argparse.Namespace, config: TrainConfig) -> Result:
         config,
         valid=torch.utils.data.Subset(data, range(rest.stop, len(data))),  # type: ignore[arg-type]
         loss=loss,
-        resume=resume,
+        resume=options.resume,  # train finds out whether there is a checkpoint, and all ranks agree on it
     )
     return Result(
         model=options.model,
@@ -303,8 +302,8 @@ def work(options: argparse.Namespace, config: TrainConfig) -> Result:
         parameters=sum(one.numel() for one in model.parameters()),
         steps=history.steps,
         samples=history.samples,
-        losses=list(history.losses),
-        valid=list(history.valid),
+        losses=history.losses,
+        valid=history.valid,
         seconds=history.seconds,
         restarts=_restarts(),
         checksum=checksum(model),

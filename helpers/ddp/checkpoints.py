@@ -17,7 +17,7 @@ from torch import nn
 
 from helpers.files import leftovers, replacing
 
-__all__ = ["CheckpointError", "load_checkpoint", "random_state", "save_checkpoint", "set_random_state"]
+__all__ = ["CheckpointError", "load_checkpoint", "random_state", "random_states", "save_checkpoint", "set_random_state"]
 
 PARTS = {"model", "optimiser", "scaler", "position", "random"}
 
@@ -41,6 +41,16 @@ def random_state() -> dict[str, Any]:
         "numpy": numpy,
         "python": random.getstate(),
     }
+
+
+def random_states() -> list[dict[str, Any]]:
+    """`random_state` of every rank, in their order; every rank calls it."""
+    world_size = rank_and_size()[1]
+    if world_size == 1:
+        return [random_state()]
+    states: list[dict[str, Any]] = [{} for _ in range(world_size)]
+    dist.all_gather_object(states, random_state())
+    return states
 
 
 def set_random_state(state: dict[str, Any]) -> None:
@@ -69,13 +79,9 @@ def save_checkpoint(
 
     Raises CheckpointError on every rank, naming rank 0, the file and the cause, when it cannot be written.
     """
-    rank, world_size = rank_and_size()
-    states = [random_state()]
-    if world_size > 1:
-        states = [{} for _ in range(world_size)]
-        dist.all_gather_object(states, random_state())
+    states = random_states()
     failed = None
-    if rank == 0:
+    if rank_and_size()[0] == 0:
         checkpoint = {
             "model": model.state_dict(),
             "optimiser": optimiser.state_dict(),

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ from helpers.ddp.checkpoints import (
     agreed,
     load_checkpoint,
     random_state,
+    random_states,
     rank_and_size,
     save_checkpoint,
     set_random_state,
@@ -279,16 +281,35 @@ class _Run:
         self.settle()
         if self.config.checkpoint is not None:
             position = {"plan": self._plan, "history": asdict(self.history)}
-            save_checkpoint(self.config.checkpoint, self.model, self.optimiser, scaler=self.scaler, position=position)
+            if self.config.sharded:
+                extra = {"position": position, "random": random_states()}
+                _sharded().save_sharded(self.config.checkpoint, self.model, self.optimiser, extra)
+            else:
+                save_checkpoint(
+                    self.config.checkpoint, self.model, self.optimiser, scaler=self.scaler, position=position
+                )
 
     def restore(self) -> None:
         """Go back to the checkpoint, if there is one. Raises CheckpointError when it is of another run."""
-        path = self.config.checkpoint
-        if path is not None and agreed(Path(path).exists()):
-            position = load_checkpoint(path, self.model, self.optimiser, scaler=self.scaler)
+        path, sharded = self.config.checkpoint, self.config.sharded
+        if path is not None and agreed(_sharded().is_saved(path) if sharded else Path(path).exists()):
+            if sharded:
+                extra = _sharded().load_sharded(path, self.model, self.optimiser)
+                position = extra.get("position", {})
+            else:
+                position = load_checkpoint(path, self.model, self.optimiser, scaler=self.scaler)
             _check_plan(path, position.get("plan"), self._plan)
+            if sharded:
+                set_random_state(extra["random"][rank_and_size()[0]])
             self.history = History(**position["history"])
         self._clock = time.perf_counter()
+
+
+def _sharded() -> ModuleType:
+    """Imported when it is used: distributed checkpoints take seconds to import."""
+    from helpers.ddp import sharded
+
+    return sharded
 
 
 def _whole(norm: Tensor) -> Tensor:
@@ -319,9 +340,7 @@ def replicate(model: nn.Module, config: TrainConfig, device: torch.device) -> nn
         checkpoint_activations(model)
     replica = model
     if dist.is_initialized() and config.sharded:
-        from helpers.ddp.sharded import shard
-
-        replica = shard(model)
+        replica = _sharded().shard(model)
     elif dist.is_initialized():
         replica = DistributedDataParallel(
             model,
