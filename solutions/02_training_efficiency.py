@@ -25,10 +25,10 @@
 #
 # | what happened | status | source, date |
 # |---|---|---|
-# | In 2023 compute cost about \$99M, against about \$11M of revenue and \$54M of wages and operations; less than \$4M of cash was left in October. | press, on internal documents seen by Forbes | The Register, 3 April 2024 |
-# | The bill to Amazon's cloud was underpaid by \$1M in July and not paid (\$7M) in August 2023; compute had been given to outsiders for free. | press, on the same documents | The Register, 3 April 2024 |
+# | In 2023 compute cost about 99M dollars, against about 11M dollars of revenue and 54M dollars of wages and operations; less than 4M dollars of cash was left in October. | press, on internal documents seen by Forbes | The Register, 3 April 2024 |
+# | The bill to Amazon's cloud was underpaid by 1M dollars in July and not paid (7M dollars) in August 2023; compute had been given to outsiders for free. | press, on the same documents | The Register, 3 April 2024 |
 # | Stable Diffusion v1 took 150,000 hours of A100 GPUs. | company | model card of Stable Diffusion v1, 2022 |
-# | A round of \$80M and a new chief executive, after the founder had resigned in March. | press | thewrap.com, June 2024 |
+# | A round of 80M dollars and a new chief executive, after the founder had resigned in March. | press | thewrap.com, June 2024 |
 #
 # A model that trains at 20 % of what its hardware can do costs twice one that trains at 40 %. At the end of this notebook you will estimate such bills from first principles, and hold them against published ones.
 
@@ -79,8 +79,8 @@ from helpers import datasets, ddp, efficiency, estimates, models, plots
 from helpers.exercises import predict
 
 # %% [markdown] id="parameters-text"
-# `QUICK = True` takes few steps and finishes in about two minutes on two cores. `QUICK = False` takes more steps, larger batches and more repetitions (about ten minutes) and shows the same effects with less noise.
-# Whatever depends on your machine (seconds, process numbers) is marked as *measured here*; everything else must come out as printed.
+# `QUICK = True` takes few steps and finishes in about two minutes on two cores. `QUICK = False` takes more steps, more batch sizes and more repetitions; it takes longer.
+# Seconds, ratios of seconds and process numbers will differ on your machine.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True
@@ -280,7 +280,7 @@ pd.DataFrame({mistake: row(ranks) for mistake, ranks in runs.items()}).T
 
 # %% [markdown] id="mistakes-read" tags=["solution"]
 # **What to say out loud.** Two of these mistakes show in no loss curve. Without the sampler both ranks compute *the same* gradients: everything converges, the copies agree, and half of the machine is heating the room; the number of samples computed gives it away.
-# Without the all-reduce each rank trains a model of its own on half of the data; every rank looks healthy, and only comparing the weights shows it. Summing instead of averaging multiplies the learning rate by the number of ranks: with SGD it may even look better for a while, until at 64 ranks it diverges; Adam hides it, because it divides the scale out again.
+# Without the all-reduce each rank trains a model of its own on half of the data; every rank looks healthy, and only comparing the weights shows it. Summing instead of averaging multiplies the learning rate by the number of ranks: with SGD it may even look better, as long as the larger rate is still a stable one; Adam hides it, because it divides the scale out again.
 # Forgetting `set_epoch` repeats the order: here it costs nothing that one run could show. One run per row is printed, so differences of a few hundredths in accuracy are chance; the *counts* and *copies agree* are not. I would assert both in the training script.
 
 # %% [markdown] id="reduce-text"
@@ -541,7 +541,7 @@ print(f"time of a step: {recomputed['seconds'] / plain['seconds']:.2f} times tha
 
 # %% [markdown] id="compile-text"
 # **Compilation** (`torch.compile`) traces the model once and writes fused kernels for it: element-wise operations no longer go through memory one by one. It costs seconds to minutes at the start and again for each new shape,
-# so it pays for long runs of steps of one shape. It needs a C++ compiler on this machine and about half a minute, so it runs in the full setting only.
+# so it pays for long runs of steps of one shape. It needs a C++ compiler on this machine and some patience, so it runs in the full setting only.
 
 # %% id="compile-run" tags=["nbval-ignore-output"]
 if QUICK:
@@ -569,7 +569,7 @@ for stage in range(4):
     print(f"ZeRO {stage}: {memory.total / 1e9:6.1f} GB a GPU  (weights {memory.weights / 1e9:.1f}, gradients {memory.gradients / 1e9:.1f}, optimiser {memory.optimiser / 1e9:.1f})")
 
 # %% [markdown] id="shard-text"
-# Now really, with two ranks and the small GPT: five steps with everything copied, with the optimiser sharded (`ddp.Zero1`, about 40 lines) and with everything sharded (`fully_shard`). Do they end at the same weights, and what does each rank hold?
+# Now really, with two ranks and the small GPT: five steps with everything copied, with the optimiser sharded (`ddp.Zero1`) and with everything sharded (`fully_shard`). Do they end at the same weights, and what does each rank hold?
 
 # %% id="shard-run"
 def sharded_run(how: str) -> dict:
@@ -626,7 +626,7 @@ for name, bandwidth_of in links.items():
 # On one machine the "network" is memory, and little of this can be seen; it shows on a slow link between two hosts.
 
 # %% [markdown] id="compression-text"
-# Compression is not free: fp16 halves the bytes and rounds; PowerSGD (Vogels et al. 2019) sends two thin matrices in place of one large, and keeps what it left out for the next step (*error feedback*). What do they do to the loss? Two ranks, the same steps, three ways of sending:
+# Compression is not free: fp16 halves the bytes and rounds; PowerSGD (Vogels et al. 2019) sends two thin matrices in place of one large, and keeps what it left out for the next step (*error feedback*); *top-k* sends the largest numbers only, with the same feedback (Lin et al. 2018). What does it do to the loss? Two ranks, the same steps, three ways of sending: everything, fp16, the largest 1 %:
 
 # %% id="compression-run"
 def compressed_run(name: str, options: dict) -> dict:
@@ -659,8 +659,8 @@ plots.lines(
 );
 
 # %% [markdown] id="compression-read" tags=["solution"]
-# **What to say out loud.** fp16 halves the bytes and its curve lies on the plain one. Sending only the largest 1 % of the numbers saves far more and learns more slowly at first: what was held back is added to the next gradient (error feedback), so it arrives late, not never.
-# Compression trades computing and accuracy for bandwidth: I measure the share of a step that waits for the network first (section 1's timeline has a row for it), try larger or smaller buckets, which cost nothing, then fp16 or bf16, and only then the lossy methods, with the loss curve beside the speed.
+# **What to say out loud.** fp16 halves the bytes, and its curve stays close to the plain one. Sending only the largest 1 % of the numbers saves far more bytes, and its curve is a little higher at first: what was held back is added to the next gradient (error feedback), so it arrives late, not never.
+# Compression trades computing and accuracy for bandwidth: I measure the share of a step that waits for the network first (the profile of section 1, taken in a worker, shows it), try larger or smaller buckets, which cost nothing, then fp16 or bf16, and only then the lossy methods, with the loss curve beside the speed.
 
 # %% [markdown] id="faults-text"
 # ## 8 · Faults: save, resume, restart
@@ -726,7 +726,7 @@ print("the same final weights, bit for bit:", undisturbed["checksum"] == killed[
 # Two ranks do twice the work per step. If communication cost nothing, throughput would double; how close does it come? Each rank has one thread, the batch *per rank* stays the same (weak scaling).
 
 # %% [markdown] id="predict-scaling-text"
-# **Predict before you run.** How many times faster are two processes than one, for the GPT with 2 blocks per rank? And with 32?
+# **Predict before you run.** How many times faster are two processes than one, for the GPT with 1 block per rank? And with 16?
 
 # %% id="scaling-run"
 def blocks_per_second(batch: int, repeats: int) -> dict:
@@ -799,13 +799,13 @@ pd.DataFrame({run.name: against(run) for run in estimates.RUNS}).T
 
 # %% [markdown] id="published-read" tags=["solution"]
 # **What to say out loud.** For five of the six runs one multiplication and two divisions give the GPU-hours within a fifth: LLaMA 7B and 65B, MPT-7B, Llama 2 7B and 70B imply 35 to 48 % of the peak.
-# Llama 3 8B took 2.6 times the estimate: 15T tokens are far more than its size would call for (it is trained for cheap inference), but that is in $6ND$ already; the implied 16 % is not explained by what was published, so I say "not reproduced", and not why. The formula leaves out attention, which at 8k context adds a quarter; the published number is rounded and may count idle time, restarts or longer stages.
+# Llama 3 8B took 2.6 times the estimate: 15T tokens are far more than its size would call for (it is trained for cheap inference), but that is in $6ND$ already; the implied 16 % is not explained by what was published, so I say "not reproduced", and not why. The formula leaves out attention, which counts for more the longer the context is; the published number is rounded.
 # Two traps: data sheets print the peak *with sparsity* (H100: 1,979 TFLOP/s; dense 989), and newer GPUs are harder to keep busy. MFU counts the useful $6ND$ only: work done twice, as with checkpointing, does not raise it (PaLM, 2022).
 
 # %% [markdown] id="bill-text"
 # ### 9.3 A bill set beside a bill
 #
-# Stability AI's compute for 2023 was reported at \$99M (The Register, 3 April 2024, on documents seen by Forbes). What would that have bought, if it had all been training?
+# Stability AI's compute for 2023 was reported at 99M dollars (The Register, 3 April 2024, on documents seen by Forbes). What would that have bought, if it had all been training?
 
 # %% id="bill-run"
 reported, price = 99e6, estimates.PRICES[0]
@@ -820,7 +820,7 @@ print(f"and {reported / 11e6:.0f} times the reported revenue")
 # %% [markdown] id="bill-read" tags=["solution"]
 # **What to say out loud.** A published model is a small part of a compute bill. At the list price the whole reported year would have paid for more than a hundred runs of a 7B language model: the rest is experiments, failed runs, a fleet that is rented whether it is used or not, and, as the report says, compute given to outsiders.
 # So the first questions to such a company are not about kernels: what share of the rented hours ran a job, what share of those jobs ended in something that was used, and what utilisation did they reach? Each is a factor; two of them at one half are a factor of four.
-# *What is weak in this estimate?* The list price: large customers pay less, long contracts fix a fleet, and prices fall by half in two years. The number is reported by the press from internal documents, not audited.
+# *What is weak in this estimate?* The list price: large customers pay less, long contracts fix a fleet, and prices fall (an H100 at AWS on demand: 12.29 dollars in July 2023, about 3.90 dollars in March 2026, both as reported). The number is reported by the press from internal documents, not audited.
 
 # %% [markdown] id="nodes-text"
 # ## 10 · From one laptop to many nodes
@@ -831,9 +831,9 @@ print(f"and {reported / 11e6:.0f} times the reported revenue")
 # |---|---|
 # | one node, all its GPUs | `torchrun --standalone --nproc-per-node=gpu -m helpers.ddp --model gpt` |
 # | two nodes, run on each with its own `--node-rank` | `torchrun --nnodes=2 --node-rank=0 --nproc-per-node=8 --master-addr=node0 --master-port=29500 -m helpers.ddp --model gpt` |
-# | two to four nodes that may come and go | `torchrun --nnodes=2:4 --max-restarts=3 --rdzv-backend=c10d --rdzv-endpoint=node0:29400 --rdzv-id=job1 --nproc-per-node=8 -m helpers.ddp --model gpt --checkpoint run.pt --checkpoint-every 100 --resume` |
+# | two to four nodes that may come and go | `TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes=2:4 --max-restarts=3 --rdzv-backend=c10d --rdzv-endpoint=node0:29400 --rdzv-id=job1 --nproc-per-node=8 -m helpers.ddp --model gpt --checkpoint run.pt --checkpoint-every 100 --resume` |
 #
-# A batch file for Slurm stands in the module's documentation: `python -m pydoc helpers.ddp.__main__`. The tests train across two network namespaces, kill one "node" and start it again; the weights at the end are those of an undisturbed run.
+# A batch file for Slurm stands in the module's documentation: `python -m pydoc helpers.ddp.__main__`.
 
 # %% [markdown] id="rehearse"
 # ## Rehearse
