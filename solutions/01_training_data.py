@@ -1299,4 +1299,4 @@ own_report
 # - Guilherme Penedo et al., *The FineWeb datasets*, NeurIPS 2024: a web-scale pipeline with each step measured.
 
 # %% id="progress"
-progress()
+progress(1)
