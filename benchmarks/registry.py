@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks import audit, contamination, ddp_ring, estimates_import, near_duplicates, notebook01, vendi
+from benchmarks import (
+    audit,
+    contamination,
+    ddp_launch,
+    ddp_ring,
+    ddp_scaling,
+    ddp_step,
+    estimates_import,
+    near_duplicates,
+    notebook01,
+    vendi,
+)
 from benchmarks.harness import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -15,5 +26,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         notebook01,
         estimates_import,
         ddp_ring,
+        ddp_launch,
+        ddp_step,
+        ddp_scaling,
     )
 }
