@@ -15,8 +15,9 @@
 #
 # **Why is training slow and dear, and what makes it faster?**
 #
-# Read and run from top to bottom: about an hour and a half. Every process, gradient, byte and second here is real: worker processes are started from this notebook, on this machine,
-# and the same code goes to many machines at the end. Nothing is downloaded. The exercises of this notebook are still being written. The solved notebook, with what one says about each result, is in `solutions/`.
+# Read and run from top to bottom: about four hours with the ten exercises, an hour and a half without. Every process, gradient, byte and second here is real: worker processes are started from this notebook, on this machine,
+# and the same code goes to many machines at the end. Nothing is downloaded. A check tells what is wrong, on which input and on which rank, and what mistake that usually is; `hint("2.1")` opens the next hint.
+# The solved notebook, with what one says about each result, is in `solutions/`.
 
 # %% [markdown] id="why"
 # ## Why this decides a company
@@ -76,7 +77,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 
 from helpers import datasets, ddp, efficiency, estimates, models, plots
-from helpers.exercises import predict
+from helpers.exercises import check, hint, predict, progress, solution
 
 # %% [markdown] id="parameters-text"
 # `QUICK = True` takes few steps and finishes in about two minutes on two cores. `QUICK = False` takes more steps, more batch sizes and more repetitions; it takes longer.
@@ -222,10 +223,48 @@ for variant, ranks in seen.items():
     print(f"{variant:13} {len(first[0] | first[1])} samples seen in epoch 1, {len(first[0] & first[1])} of them by both ranks; "
           f"second epoch in the same order: {'yes' if all(again) else 'no'}")
 
+# %% [markdown] id="exercise-2-1-text"
+# ### Exercise 2.1 · The sampler's shards
+#
+# difficulty 2/5 · 12 min · asked as: "How does each rank know which samples are its own, and what goes wrong if you forget set_epoch?"
+#
+# Write the heart of `DistributedSampler`: the indices that one rank visits in one epoch, found without a word between the ranks.
+# Draw **one permutation** of all samples from `(seed, epoch)`, the same on every rank. **Pad** it by starting again from its beginning until its length is a multiple of `world_size`
+# (several times over, when there are fewer samples than ranks). Rank $r$ takes the positions $r, r + n, r + 2n, \dots$
+# Any generator will do, as long as the random states of torch, NumPy and `random` are left as they were.
+
+# %% id="exercise-2-1" tags=["exercise"]
+def shard_indices(length: int, world_size: int, rank: int, epoch: int, seed: int) -> list[int]:
+    """The indices (0 to length - 1) that this rank visits in this epoch, in order: ceil(length / world_size) ints.
+
+    length >= 1: samples in the data set. A rank outside 0 … world_size - 1: ValueError.
+    """
+    ### BEGIN SOLUTION
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank is {rank}; it must be one of 0 to {world_size - 1}")
+    generator = torch.Generator().manual_seed(seed + epoch)
+    order = torch.randperm(length, generator=generator).tolist()
+    total = math.ceil(length / world_size) * world_size
+    padded = (order * math.ceil(total / length))[:total]
+    return padded[rank::world_size]
+    ### END SOLUTION
+
+# %% id="check-2-1"
+check("2.1", shard_indices)
+
+# %% [markdown] id="aloud-2-1" tags=["solution"]
+# **What to say out loud.** The ranks agree without communicating, because each draws the same permutation from the same seed and then takes every $n$-th entry. The rank chooses from the draw; it must not enter the draw, or some samples are seen twice and others never.
+# The padding is there because the ranks must make the same number of steps: a rank with one batch more waits for ever in its all-reduce. The price is that up to $n - 1$ samples count twice in an epoch.
+# Without `set_epoch` the epoch number stays 0 and every epoch has the same order, hence the same batches. The loss still falls, so nobody notices; what is lost is the fresh mixture of each batch.
+#
+# *Follow-up: is the padding harmless in validation?* No: the repeated samples count twice in the metric. Either cut the repeats off or let ranks have different numbers and add up sums and counts (exercise 2.4).
+# *What does every rank need besides its indices?* Its own randomness for augmentation and dropout: the permutation has the same seed on all ranks, the rest should not.
+# *And when the data set does not fit on one disk?* Shards of files are dealt out instead of samples, and the shuffle has two levels, shards and a buffer: approximate, and usually good enough.
+
 # %% [markdown] id="mistakes-text"
 # ### 2.2 What each mistake costs
 #
-# Pictures of indices are one thing, what happens to the model another. The same small network is trained on 1,437 digits by two ranks, correctly and with one mistake at a time, with plain SGD. Which of these do you expect to see in the loss curve?
+# Pictures of indices are one thing, what happens to the model another. The same small network is trained on 1,437 digits by two ranks, correctly and with one mistake at a time, with plain SGD (`ddp.BucketedAverager` averages the gradients during backward; you will write its heart in exercise 2.3). Which of these do you expect to see in the loss curve?
 
 # %% id="mistakes-data"
 pixels, labels = datasets.digits()
@@ -235,13 +274,14 @@ train_digits = TensorDataset(digits_x[:1437], digits_y[:1437], torch.arange(1437
 held_out_x, held_out_y = digits_x[1437:], digits_y[1437:]
 
 # %% id="mistakes-worker"
-def train_with(mistake: str, epochs: int, rate: float) -> dict:
+def train_with(mistake: str, seed: int, epochs: int = 4, rate: float = 0.5) -> dict:
     """Data-parallel training by hand, with one thing forgotten."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     optimiser = torch.optim.SGD(model.parameters(), lr=rate)
-    sampler = None if mistake == "no sampler" else DistributedSampler(train_digits, seed=SEED)
+    sampler = None if mistake == "no sampler" else DistributedSampler(train_digits, seed=seed)
     loader = DataLoader(train_digits, batch_size=32, shuffle=sampler is None, sampler=sampler)
+    averager = ddp.BucketedAverager(model) if mistake != "no all-reduce" else None
     read, losses = [], []
     for epoch in range(epochs):
         if sampler and mistake != "no set_epoch":
@@ -249,9 +289,10 @@ def train_with(mistake: str, epochs: int, rate: float) -> dict:
         for x, y, index in loader:
             loss = F.cross_entropy(model(x), y)
             loss.backward()
-            for p in model.parameters() if mistake != "no all-reduce" else ():
-                dist.all_reduce(p.grad)
-                p.grad /= 1 if mistake == "sum, not mean" else dist.get_world_size()
+            if averager:
+                averager.wait()
+            for p in model.parameters() if mistake == "sum, not mean" else ():
+                p.grad *= dist.get_world_size()
             optimiser.step()
             optimiser.zero_grad()
             read += index.tolist()
@@ -261,27 +302,37 @@ def train_with(mistake: str, epochs: int, rate: float) -> dict:
 
 # %% id="mistakes-run"
 mistakes = ("none", "no set_epoch", "no sampler", "sum, not mean", "no all-reduce")
-runs = {mistake: ddp.launch(train_with, 2, mistake, 4, 0.5) for mistake in mistakes}
+seeds = range(SEED, SEED + (5 if QUICK else 20))
+
+
+def for_each_seed(mistake: str) -> list[dict]:
+    return [train_with(mistake, seed) for seed in seeds]
+
+
+runs = {mistake: ddp.launch(for_each_seed, 2, mistake) for mistake in mistakes}
 
 # %% id="mistakes-table" tags=["nbval-ignore-output"]
-def row(ranks: list[dict]) -> dict:
-    """What one would like to have known."""
+def row(ranks: list[list[dict]]) -> dict:
+    """What one would like to have known; counts are those of one run, the last two columns are over all seeds."""
+    read = [rank[0]["read"] for rank in ranks]
+    right = np.mean([[run["accuracy"] for run in rank] for rank in ranks], axis=0)  # one number a seed
     return {
-        "samples computed": sum(len(rank["read"]) for rank in ranks),
-        "steps": len(ranks[0]["losses"]),
-        "distinct samples": len({sample for rank in ranks for sample in rank["read"]}),
-        "loss, last 10 steps": round(float(np.mean([rank["losses"][-10:] for rank in ranks])), 2),
-        "test accuracy": " / ".join(f"{rank['accuracy']:.2f}" for rank in ranks),
-        "copies agree": "yes" if torch.equal(ranks[0]["weights"], ranks[1]["weights"]) else "no",
+        "samples computed": sum(map(len, read)),
+        "steps": len(ranks[0][0]["losses"]),
+        "distinct samples": len({sample for samples in read for sample in samples}),
+        "copies agree": "yes" if all(torch.equal(a["weights"], b["weights"]) for a, b in zip(*ranks)) else "no",
+        "loss, last 10 steps": round(float(np.mean([run["losses"][-10:] for rank in ranks for run in rank])), 3),
+        "test accuracy, mean ± sd": f"{np.mean(right):.3f} ± {np.std(right, ddof=1):.3f}",
     }
 
 
+print(f"{len(seeds)} seeds for each row, 4 epochs on 2 ranks")
 pd.DataFrame({mistake: row(ranks) for mistake, ranks in runs.items()}).T
 
 # %% [markdown] id="mistakes-read" tags=["solution"]
-# **What to say out loud.** Two of these mistakes show in no loss curve. Without the sampler both ranks compute *the same* gradients: everything converges, the copies agree, and half of the machine is heating the room; the number of samples computed gives it away.
+# **What to say out loud.** Two of these mistakes show in no loss curve. Without the sampler both ranks compute *the same* gradients: everything converges, the copies agree, and half of the machine is heating the room. Its row even looks best, because an epoch now has twice as many steps; only the number of samples computed gives it away.
 # Without the all-reduce each rank trains a model of its own on half of the data; every rank looks healthy, and only comparing the weights shows it. Summing instead of averaging multiplies the learning rate by the number of ranks: with SGD it may even look better, as long as the larger rate is still a stable one; Adam hides it, because it divides the scale out again.
-# Forgetting `set_epoch` repeats the order: here it costs nothing that one run could show. One run per row is printed, so differences of a few hundredths in accuracy are chance; the *counts* and *copies agree* are not. I would assert both in the training script.
+# Forgetting `set_epoch` repeats the order: on a problem this small it costs nothing that these seeds could show (the difference is within one standard deviation). The accuracies of a row scatter by about two hundredths, so I would not argue from them; the *counts* and *copies agree* are exact. I would assert both in the training script.
 
 # %% [markdown] id="reduce-text"
 # ### 2.3 All-reduce: how gradients are added up
@@ -315,6 +366,55 @@ bandwidth.rename(columns="{}, GB/s".format).round(2)
 # **What to say out loud.** The ring written in Python is the same algorithm as gloo's in C++, so how far behind it falls is the price of the loop around the messages: large for small tensors, small for large ones on an idle machine.
 # The ring is optimal in bytes but needs $2(n-1)$ messages one after another, so for small tensors and many ranks its *latency* loses to trees, which need about $2\log_2 n$; NCCL chooses between them by size. That is also why gradients are reduced in buckets of some 25 MB and not one tensor at a time.
 
+# %% [markdown] id="exercise-2-2-text"
+# ### Exercise 2.2 · Ring all-reduce
+#
+# difficulty 4/5 · 30 min · asked as: "How does all-reduce work, and how many bytes does each GPU send for a gradient of B bytes?"
+#
+# Add a tensor up over all ranks so that every rank has the sum, with **point-to-point messages only**: `dist.isend` and `dist.irecv` (or `send`, `recv`, `batch_isend_irecv`), to the neighbours in a ring.
+# Cut the tensor into $n$ chunks. In $n - 1$ steps the chunks travel round, each rank adding its own part (*reduce-scatter*): then each rank holds one complete chunk. In $n - 1$ more steps the complete chunks travel round (*all-gather*).
+# Each rank sends $2\,(n - 1)/n$ of the tensor; the check counts the bytes. Any shape and dtype, any length (also shorter than $n$), also tensors that are not contiguous, on 1 to 4 ranks. The input stays as it was.
+
+# %% id="exercise-2-2" tags=["exercise"]
+def ring_all_reduce(tensor: Tensor) -> Tensor:
+    """The sum of all ranks' tensors, on every rank: a new tensor of the same shape and dtype.
+
+    Called by all ranks of the default process group with tensors of one shape and dtype.
+    """
+    ### BEGIN SOLUTION
+    rank, n = dist.get_rank(), dist.get_world_size()
+    right, left = (rank + 1) % n, (rank - 1) % n
+    flat = tensor.flatten().clone()
+    chunks = flat.tensor_split(n)  # views of flat; their lengths differ by one at most
+
+    def pass_on(send: int, receive: int) -> Tensor:
+        incoming = torch.empty_like(chunks[receive])
+        for message in (dist.isend(chunks[send], right), dist.irecv(incoming, left)):  # both started, then awaited
+            message.wait()
+        return incoming
+
+    for step in range(n - 1):  # reduce-scatter: a chunk arrives with the parts of all that it has passed
+        mine = (rank - step - 1) % n
+        chunks[mine].add_(pass_on((rank - step) % n, mine))
+    for step in range(n - 1):  # all-gather: complete chunks arrive
+        mine = (rank - step) % n
+        chunks[mine].copy_(pass_on((rank - step + 1) % n, mine))
+    return flat.view(tensor.shape)
+    ### END SOLUTION
+
+# %% id="check-2-2"
+check("2.2", ring_all_reduce)
+
+# %% [markdown] id="aloud-2-2" tags=["solution"]
+# **What to say out loud.** In each of the $2(n-1)$ steps a rank sends and receives one chunk of $B/n$ bytes, so it sends $2B(n-1)/n$ in all: less than $2B$, however many ranks there are.
+# That is also the least that is possible: each rank must learn $n - 1$ other chunks' sums, and its own parts of them must have left it (Patarasu and Yuan 2009). A rank that collects everything and sends the sum back would move $(n-1)B$ each way.
+# What does grow with $n$ is the number of steps, so the latency: a ring is best for large tensors. For small ones trees need only about $\log_2 n$ steps; NCCL chooses between the two (its double trees came in version 2.4, 2019).
+# The two halves have names of their own, reduce-scatter and all-gather, and sharded training (ZeRO, FSDP) uses them apart: gradients need only the first, weights only the second.
+#
+# *Follow-up: why does the naive version hang?* If all ranks first send and wait until the message is taken, nobody is left to receive. Start both, then wait for both.
+# *Is the sum the same on all ranks, bit for bit?* Yes: each chunk is added up once, in one order, and then copied. Two world sizes differ in the last bits, because floating-point addition is not associative.
+# *Is anything gathered on GPU 0?* No. That was the older `DataParallel`, one process for all GPUs.
+
 # %% [markdown] id="agree-text"
 # ### 2.4 The gradients agree
 #
@@ -328,7 +428,7 @@ def gradient(kind: torch.dtype) -> Tensor:
     """The gradient of the mean loss over 16 blocks, computed by however many ranks there are."""
     torch.manual_seed(SEED)
     model = models.GPT(config).to(kind)
-    rank, world = dist.get_rank(), dist.get_world_size()
+    world, rank = dist.get_world_size(), dist.get_rank()
     x, y = (part.chunk(world)[rank] for part in code[:16])
     parallel = DistributedDataParallel(model)  # averages as long as it lives: keep it until after backward
     efficiency.cross_entropy(parallel(x), y).backward()
@@ -350,25 +450,92 @@ predict("relative difference in float32", guess=guess, measured=float(f"{differe
 # **What to say out loud.** Not the same bits as one process, because floating-point addition is not associative and the sums are formed in another order; but the same to rounding. Between the *ranks* the bits are the same, because each receives the finished sum: so the copies never drift apart.
 # *When does it not hold?* With BatchNorm each rank normalises by its own share (use `SyncBatchNorm` on GPUs); with shares of different size the mean of means is not the mean; with a loss that looks at the whole batch (contrastive) the negatives of other ranks are missing; and dropout draws other masks.
 
+# %% [markdown] id="exercise-2-3-text"
+# ### Exercise 2.3 · Average the gradients
+#
+# difficulty 2/5 · 10 min · asked as: "What does DDP do between backward and step?"
+#
+# Every rank has run the backward pass of the same model on its own samples, as many as the others. Make each gradient that of the mean loss over the **global** batch, on all ranks and in place: what is in `parameter.grad` is what the optimiser uses.
+# Collective calls are allowed. A parameter whose gradient is `None` (frozen, or not used; the same ones on all ranks) keeps `None`.
+
+# %% id="exercise-2-3" tags=["exercise"]
+def average_gradients(model: nn.Module) -> None:
+    """Replace the gradient of every parameter that has one by its mean over all ranks, in place.
+
+    Called by all ranks of the default process group after backward() on equal shares of the batch.
+    """
+    ### BEGIN SOLUTION
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= dist.get_world_size()
+    ### END SOLUTION
+
+# %% id="check-2-3"
+check("2.3", average_gradients)
+
+# %% [markdown] id="aloud-2-3" tags=["solution"]
+# **What to say out loud.** The replicas start with equal weights, see *different* samples, and average their gradients; so they make the same step and stay equal. With equal shares the mean of the ranks' gradients is exactly the gradient of the large batch's mean loss.
+# With the sum instead, the step is $n$ times as long: it looks like a learning rate that depends on the number of GPUs.
+# DDP does the same averaging, only faster (Li et al. 2020): gradients are gathered in buckets of about 25 MB, and a bucket's all-reduce starts as soon as its last gradient is ready, while the backward pass goes on. Buckets follow the reverse order of the layers, because the last layers' gradients come first.
+# It averages gradients, not weights, and it does not split a model: every rank holds all of it.
+#
+# *Follow-up: what if a parameter is used on some ranks only?* Then the ranks' calls no longer match and all wait. DDP with `find_unused_parameters=True` finds out after each forward pass and counts the missing ones as zero.
+# *And batch normalisation?* Its statistics are those of the local batch; `SyncBatchNorm` averages them as well. So equality with the large batch holds only without it.
+# *Does the learning rate change?* The batch has grown $n$-fold. Linear scaling with warm-up worked for ResNet-50 up to 8,192 images (Goyal et al. 2017); it is a rule of thumb, tune it.
+
 # %% [markdown] id="uneven-text"
 # ### 2.5 Metrics over uneven shares
 #
 # Training pads so that every rank has the same number of batches. Evaluation must not pad: a sample counted twice makes the metric wrong. 1,797 samples on 2 ranks are 899 and 898, and a rank may even have none.
 
 # %% id="uneven-run"
-def two_means(values: Tensor) -> tuple[float, float]:
-    """The mean of the ranks' means, and the mean over all values, of an uneven share-out."""
+def mean_of_means(values: Tensor) -> float:
+    """What most scripts report: every rank's own mean, averaged over the ranks."""
     mine = values[:90] if dist.get_rank() == 0 else values[90:]
-    of_means = torch.tensor([mine.mean()], dtype=torch.float64)
-    sums = torch.tensor([mine.sum(), len(mine)], dtype=torch.float64)
-    dist.all_reduce(of_means)
-    dist.all_reduce(sums)
-    return of_means.item() / dist.get_world_size(), (sums[0] / sums[1]).item()
+    mean = mine.mean()
+    dist.all_reduce(mean)
+    return mean.item() / dist.get_world_size()
 
 
 errors = torch.linspace(0, 1, 100) ** 2
-for rank, (of_means, overall) in enumerate(ddp.launch(two_means, 2, errors)):
-    print(f"rank {rank}: mean of the means {of_means:.3f}, mean of all {overall:.3f}; in one process {errors.mean():.3f}")
+print(f"the mean over all 100 values: {errors.mean():.3f}; rank 0 holds 90 of them, rank 1 the other 10")
+for rank, reported in enumerate(ddp.launch(mean_of_means, 2, errors)):
+    print(f"rank {rank} reports {reported:.3f}")
+
+# %% [markdown] id="exercise-2-4-text"
+# ### Exercise 2.4 · A mean over uneven ranks
+#
+# difficulty 3/5 · 12 min · asked as: "Each rank evaluates its part of the validation set. How do you report one accuracy?"
+#
+# Each rank has the values (losses, or hits and misses) of its own validation samples: not as many as the others, perhaps none. Return the mean over **all values**, the same number on every rank.
+# The values may be float16, float32, float64 or bool; add them up in double precision. If nobody has a value, the mean is NaN. The argument stays as it was.
+
+# %% id="exercise-2-4" tags=["exercise"]
+def global_mean(values: Tensor) -> float:
+    """The mean of all ranks' values, every value counting the same; NaN if there is none on any rank.
+
+    values (k,): this rank's, of any real dtype or bool; k differs between ranks and may be 0. Called by all ranks.
+    """
+    ### BEGIN SOLUTION
+    sum_and_count = torch.tensor([values.double().sum(), values.numel()], dtype=torch.float64)
+    dist.all_reduce(sum_and_count)
+    total, count = sum_and_count.tolist()
+    return total / count if count else math.nan
+    ### END SOLUTION
+
+# %% id="check-2-4"
+check("2.4", global_mean)
+
+# %% [markdown] id="aloud-2-4" tags=["solution"]
+# **What to say out loud.** Means cannot be averaged when the counts differ, sums and counts can. So each rank contributes two numbers, one all-reduce adds them up, and the division comes last.
+# With the mean of means a rank with 2 samples weighs as much as one with 2,000, and a rank with none turns everything into NaN.
+# Every rank makes the call, also the one that has nothing: a collective call waits for all. The usual "if there is something to report" around it is a hang.
+# The same holds for the training loss: what rank 0 prints is its own batch's loss unless somebody reduces it.
+#
+# *Follow-up: which metrics does this work for?* For those that are a ratio of sums: loss, accuracy, precision, recall (two sums each), perplexity as the exponential of the mean. AUC, BLEU or a median are not: gather the predictions, or count in bins.
+# *What does it cost?* One tiny all-reduce, all latency. Once per epoch it is free; once per step it makes the CPU wait for the GPU, so log every so many steps.
+# *Why in double?* A float16 sum overflows at 65,504; a float32 sum of 20 million ones, added one by one, stops at $2^{24} = 16{,}777{,}216$.
 
 # %% [markdown] id="accumulate-text"
 # ## 3 · Gradient accumulation: a larger batch than fits
@@ -423,6 +590,50 @@ for skip in (False, True):
     count, megabytes = ddp.launch(communicated, 2, skip)[0]
     print(f"{'with' if skip else 'without'} no_sync: {count} all-reduces, {megabytes:.1f} MB for one step")
 
+# %% [markdown] id="exercise-2-5-text"
+# ### Exercise 2.5 · Accumulate, and communicate once
+#
+# difficulty 3/5 · 15 min · asked as: "The batch you want does not fit. How do you accumulate gradients under DDP, and what does no_sync save?"
+#
+# One optimiser step on several micro-batches of the same size, equal to the step on all of them at once. Each rank brings its own list, equally long on all ranks.
+# Gradients that were there before must not count; the gradient is that of the **mean** loss; DDP communicates **once**, with the last micro-batch (the check counts). Return the mean of this rank's losses.
+
+# %% id="exercise-2-5" tags=["exercise"]
+def accumulate_step(
+    model: DistributedDataParallel, micro_batches: list[tuple[Tensor, Tensor]], loss_fn, optimiser
+) -> float:
+    """One optimiser step on all micro-batches (x, y) together; returns this rank's mean loss.
+
+    loss_fn(model(x), y): the mean loss over a micro-batch, a scalar. micro_batches: at least one, of equal sizes.
+    """
+    ### BEGIN SOLUTION
+    def backward(x: Tensor, y: Tensor) -> float:
+        loss = loss_fn(model(x), y) / len(micro_batches)
+        loss.backward()
+        return loss.item()
+
+    *early, last = micro_batches
+    optimiser.zero_grad()
+    with model.no_sync():  # around the forward pass too: there DDP decides whether the backward pass communicates
+        mean = sum(backward(x, y) for x, y in early)
+    mean += backward(*last)
+    optimiser.step()
+    return mean
+    ### END SOLUTION
+
+# %% id="check-2-5"
+check("2.5", accumulate_step)
+
+# %% [markdown] id="aloud-2-5" tags=["solution"]
+# **What to say out loud.** `backward` adds to `.grad`, so $k$ micro-batches give the gradient of the sum of their losses; divided by $k$ it is that of the mean, and the step equals the large batch's.
+# It saves activation memory, which goes with the micro-batch. It does not save time: the same samples go through the same layers, in smaller and so less efficient pieces.
+# Under DDP each backward pass would start an all-reduce of all gradients. `no_sync` leaves the local sums alone until the last micro-batch, whose all-reduce carries them all: $1/k$ of the traffic.
+# The forward pass belongs inside as well, because there DDP prepares the all-reduce; with only the backward pass inside, everything is still sent and nothing looks wrong but the time.
+#
+# *Follow-up: what if the micro-batches differ in size, as with padded text?* Then the mean of means is not the mean: divide the sum of the losses by the number of tokens of the whole step, over all ranks. This bug was found in several trainers in October 2024.
+# *Where do the scaler and clipping go?* Once, after the last micro-batch: unscale, clip, step, update (exercise 2.6).
+# *Is it the same with batch normalisation or dropout?* Not with batch normalisation, whose statistics are those of a micro-batch. With dropout it is the same in distribution only.
+
 # %% [markdown] id="precision-text"
 # ## 4 · Mixed precision
 #
@@ -437,34 +648,53 @@ def described(kind: torch.dtype) -> dict:
 pd.DataFrame({str(kind): described(kind) for kind in (torch.float32, torch.bfloat16, torch.float16)}).T
 
 # %% [markdown] id="predict-underflow-text"
-# **Predict before you run.** Of the gradients of this GPT (mean loss over 16 blocks) that are not zero, which share becomes zero when it is stored in fp16? Write a per cent number for `guess`.
+# What is at risk are not so much the gradients of the weights, which are sums over all positions, as the gradients that travel **back through the activations**: the mean loss divides each by the number of positions in the batch.
+# Below, those that arrive at the outputs of all linear layers, for a batch of 64 blocks (8,192 positions).
+#
+# **Predict before you run.** Of these numbers that are not zero, which share becomes zero when it is stored in fp16? Write a per cent number for `guess`.
 
 # %% id="underflow-run"
-grads = accumulated(candidates["GPT"][0], *code[:16], 1)
-alive = grads != 0
+arrived = []
+torch.manual_seed(SEED)
+fresh = models.GPT(config)
+for layer in fresh.modules():
+    if isinstance(layer, nn.Linear):
+        layer.register_full_backward_hook(lambda layer, into, out: arrived.append(out[0].flatten()))
+efficiency.cross_entropy(fresh(code[:64][0]), code[:64][1]).backward()
+travelling, of_weights = torch.cat(arrived), torch.cat([p.grad.flatten() for p in fresh.parameters()])
 
 
-def lost(kind: torch.dtype, scale: float) -> float:
+def lost(grads: Tensor, kind: torch.dtype, scale: float) -> float:
     """Share of the non-zero gradients that are zero after scaling and storing, in per cent."""
-    return 100 * float(((grads * scale).to(kind)[alive] == 0).double().mean())
+    alive = grads[grads != 0]
+    return 100 * float(((alive * scale).to(kind) == 0).double().mean())
 
 
-shares = {f"{name}, loss × {scale:,}": lost(kind, scale) for name, kind in (("fp16", torch.float16), ("bf16", torch.bfloat16)) for scale in (1, 2**16)}
+shares = {
+    (format_, where, scale): lost(grads, kind, scale)
+    for format_, kind in (("fp16", torch.float16), ("bf16", torch.bfloat16))
+    for where, grads in (("activations", travelling), ("weights", of_weights))
+    for scale in (1, 2**16)
+}
 
 # %% id="predict-underflow" tags=["nbval-ignore-output"]
 guess = None
-predict("gradients lost in fp16", guess=guess, measured=round(shares["fp16, loss × 1"], 1), unit="%")
+predict("gradients of activations lost in fp16", guess=guess, measured=round(shares["fp16", "activations", 1], 1), unit="%")
 
 # %% id="underflow-picture" tags=["nbval-ignore-output"]
-size = grads[alive].abs().log10().numpy()
 axis = plots.panels(["A loss scale moves the gradients away from fp16's lower end"], width=6.4)[0]
-axis.hist(size, bins=60, color=plots.COLOURS[0])
-axis.axvline(math.log10(2**-25), color=plots.COLOURS[5], linestyle="--", label="becomes 0 in fp16")
-axis.axvline(math.log10(2**-25 / 2**16), color="#333333", linestyle=":", label="… with the loss × 65,536")
+sizes = travelling[travelling != 0].abs().log10().numpy()
+axis.hist(sizes, bins=80, range=(-11, -2), color=plots.COLOURS[0])
+axis.set_xlim(-13, 2)
+for limit, style, label in ((2**-25, "--", "below: 0 in fp16"), (2**-14, "-.", "below: fewer digits in fp16"), (2**-25 / 2**16, ":", "below: 0 with the loss × 65,536")):
+    axis.axvline(math.log10(limit), color="#333333", linestyle=style, label=label)
 axis.set_xlabel("log₁₀ of the gradient's size")
-axis.set_ylabel("number of weights")
-axis.legend(loc="upper left")
-print(", ".join(f"{name}: {share:.1f} % lost" for name, share in shares.items()))
+axis.set_ylabel("gradients of activations")
+axis.legend(loc="upper right")
+pd.DataFrame([
+    {"format": format_, "gradients of": where, "loss scale": f"{scale:,}", "become zero": f"{share:.2f} %"}
+    for (format_, where, scale), share in shares.items()
+])
 
 # %% [markdown] id="precision-run-text"
 # So fp16 needs a **loss scale**: multiply the loss, divide the gradients before they are used. The scale is found by trial: when a gradient overflows, the step is skipped and the scale halved. bf16 needs none, which is why it has replaced fp16 where the hardware has it.
@@ -500,7 +730,48 @@ pd.DataFrame({
 
 # %% [markdown] id="precision-read" tags=["solution"]
 # **What to say out loud.** The loss is the same within the noise of so few steps; what changes is time and memory. On this CPU half precision gains little or nothing (it depends on whether the processor has matrix instructions for the format); on a GPU with tensor cores it is the first thing to switch on. The activations shrink by less than half, because sums, norms and the residual path stay in float32.
-# In this small model with a mean over 2,048 tokens hardly any weight gradient underflows: the loss scale is insurance. The *activation* gradients are the ones at risk, since they are divided by the number of tokens, and a large batch divides by more.
+# Without a loss scale a good tenth of the gradients on their way back became zero in fp16, and most of the rest lost digits; the weights' own gradients, sums over thousands of positions, were hardly touched. So the damage grows with the batch, since the mean divides by it, and it is done *inside* backward, where looking at `.grad` does not show it. bf16 lost nothing, at any scale: it has float32's exponent.
+
+# %% [markdown] id="exercise-2-6-text"
+# ### Exercise 2.6 · One mixed-precision step in the right order
+#
+# difficulty 3/5 · 15 min · asked as: "Write a training step with float16 autocast, a gradient scaler and gradient clipping. In which order, and why?"
+#
+# One step on one batch: forward pass and loss under `torch.autocast` with `torch.float16` on the device of `x`, backward pass through `scaler`, then the optimiser's step with the gradients clipped to a total norm of `max_norm`.
+# Gradients that an earlier batch left behind must not count. Where a gradient overflows, the step is skipped and the scale lowered.
+#
+# Return the loss and the norm of the gradients **before** clipping, both as Python floats in true units (not multiplied by the scale). The norm of a skipped step may be anything.
+
+# %% id="exercise-2-6" tags=["exercise"]
+def mixed_step(model, x, y, loss_fn, optimiser, scaler, max_norm: float) -> tuple[float, float]:
+    """One optimiser step in mixed precision; returns (loss, norm of the gradients before clipping).
+
+    x, y: one batch on the model's device. loss_fn(model(x), y): a scalar. scaler: a torch.amp.GradScaler.
+    """
+    ### BEGIN SOLUTION
+    optimiser.zero_grad()
+    with torch.autocast(x.device.type, dtype=torch.float16):
+        loss = loss_fn(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimiser)  # before clipping: max_norm is meant in true units
+    norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    scaler.step(optimiser)  # does nothing when unscale_ has met an inf or NaN
+    scaler.update()
+    return loss.item(), norm.item()
+    ### END SOLUTION
+
+# %% id="check-2-6"
+check("2.6", mixed_step)
+
+# %% [markdown] id="aloud-2-6" tags=["solution"]
+# **What to say out loud.** float16 has little range: gradients below about $6 \times 10^{-8}$ become 0. So the loss is multiplied by a large scale before the backward pass, and the gradients are divided by it before anybody looks at them (Micikevicius et al. 2018).
+# The order is zero, forward under autocast, scaled backward, **unscale, clip, step, update**. Clipping before unscaling compares `max_norm` with gradients that are, say, 65,536 times too large: every step is cut to almost nothing, and the loss curve only looks like a learning rate that is too low.
+# `scaler.step` skips a step whose gradients hold inf or NaN, and `update` then halves the scale; after 2,000 good steps in a row (the default) it doubles it. A skipped step now and then is the search for the largest scale that works, not a bug; many in a row are one.
+# The weights stay in float32: an update of a thousandth of a weight would be rounded away in float16. That copy is the first 4 of the optimiser's 12 bytes in exercise 2.7.
+#
+# *Follow-up: what changes with bfloat16?* It has float32's range and 8 bits of precision, so no scaler is needed: forward, backward, clip, step. It is the usual choice where the hardware has it.
+# *With gradient accumulation?* Scale each micro-batch's loss with the same scale; unscale, clip, step and update once, after the last.
+# *Why not clip each parameter on its own?* That changes the direction of the step; clipping the total norm only shortens it (Pascanu et al. 2013).
 
 # %% [markdown] id="recompute-text"
 # ## 5 · Less memory or less time: checkpointing and compiling
@@ -609,6 +880,49 @@ pd.DataFrame({
 # Stage 3 sends half as much again, because the weights are gathered twice, for forward and for backward; in return nothing is held whole, and a model need not fit on one GPU. It helps when the gathering of the next block overlaps with the computing of this one, so it wants large blocks and a fast network.
 # *Data parallelism suits models too big for one GPU?* Plain data parallelism does not: every rank holds the whole model. Sharded data parallelism does, as long as one block and its activations fit.
 
+# %% [markdown] id="exercise-2-7-text"
+# ### Exercise 2.7 · Memory under ZeRO
+#
+# difficulty 2/5 · 12 min · asked as: "Will this model fit for training on eight 80 GB GPUs? What does each ZeRO stage buy?"
+#
+# Mixed-precision training with Adam keeps, for **each parameter**: the 2-byte weight that computes, its 2-byte gradient, and 12 bytes of optimiser state in 32 bits
+# (a master copy of the weight, the momentum, the variance). Plain data parallelism (stage 0) keeps all of it on every GPU. ZeRO (Rajbhandari et al. 2020) cuts it into `world_size` equal shards:
+# stage 1 the optimiser state, stage 2 the gradients as well, stage 3 the weights as well.
+#
+# Return the bytes on **one** GPU, as exact shares (no rounding, no padding), without activations. A stage other than 0 to 3, or fewer than one parameter or GPU: `ValueError`.
+
+# %% id="exercise-2-7" tags=["exercise"]
+def zero_memory(parameters: int, world_size: int, stage: int) -> dict[str, float]:
+    """Bytes on one GPU for mixed-precision Adam: {"weights": …, "gradients": …, "optimiser": …}.
+
+    parameters: of the whole model. world_size: GPUs that share the state. stage: 0 (nothing sharded) to 3.
+    """
+    ### BEGIN SOLUTION
+    if stage not in (0, 1, 2, 3):
+        raise ValueError(f"stage must be 0, 1, 2 or 3, got {stage!r}")
+    if parameters < 1 or world_size < 1:
+        raise ValueError(f"parameters and world_size must be at least 1, got {parameters} and {world_size}")
+    share = parameters / world_size
+    return {
+        "weights": 2 * (share if stage >= 3 else parameters),
+        "gradients": 2 * (share if stage >= 2 else parameters),
+        "optimiser": 12 * (share if stage >= 1 else parameters),
+    }
+    ### END SOLUTION
+
+# %% id="check-2-7"
+check("2.7", zero_memory)
+
+# %% [markdown] id="aloud-2-7" tags=["solution"]
+# **What to say out loud.** Mixed-precision Adam needs 16 bytes per parameter before the first activation: 2 for the weight, 2 for the gradient, 12 for the optimiser. A 7-billion-parameter model is therefore 112 GB of state,
+# and does not train on one 80 GB GPU, although its 14 GB of weights run there with ease. "Three to four times the inference memory", as question banks have it, is wrong by a factor of two.
+# The optimiser is three quarters of it, so stage 1 already buys most: with 64 GPUs the paper's 7.5-billion model falls from 120 GB to 31.4, 16.6 and 1.9 GB in stages 1, 2 and 3 (Rajbhandari et al. 2020, figure 1).
+# Stages 1 and 2 send as many bytes as plain data parallelism, because an all-reduce *is* a reduce-scatter and an all-gather. Stage 3 gathers the weights once more, for the backward pass: one and a half times the bytes.
+#
+# *Follow-up: what is missing from the sum?* Activations, which the three stages leave alone and which grow with batch and context: checkpoint them. Then temporary buffers, fragmentation and the CUDA context, a few GB.
+# *Is fewer bytes per GPU always better?* No: take the lowest stage that fits; stage 3 on a slow network waits for weights.
+# *Which stage is `fully_shard`?* Stage 3 (with `reshard_after_forward=False` the weights stay gathered until the backward pass, which is close to stage 2).
+
 # %% [markdown] id="network-text"
 # ## 7 · The network: how much, how fast, and how to hide it
 #
@@ -700,7 +1014,7 @@ def torchrun(*options: str) -> dict:
     """Train with two ranks under PyTorch's own launcher; what rank 0 reported at the end."""
     with tempfile.TemporaryDirectory() as folder:
         launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "helpers.ddp"]
-        training = ["--max-steps=12", f"--checkpoint={folder}/run.pt", "--checkpoint-every=4", "--resume", f"--out={folder}/result.json"]
+        training = ["--epochs=2", "--max-steps=12", f"--checkpoint={folder}/run.pt", "--checkpoint-every=4", "--resume", f"--out={folder}/result.json"]
         command = [sys.executable, "-m", *launcher, *training, *options]
         done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
         if done.returncode:
@@ -717,6 +1031,65 @@ print("the same final weights, bit for bit:", undisturbed["checksum"] == killed[
 # %% [markdown] id="restart-read" tags=["solution"]
 # **What to say out loud.** The restarted run ends at the same bits, because the checkpoint holds everything the next step depends on: weights, the optimiser's moments, the position in the data, the seed of its order, and *every rank's* random state (the model has dropout). Leave one out and the run goes on, slightly different, and nobody notices.
 # The work lost is what was done since the last checkpoint. How often to save? The classic estimate is $\sqrt{2 C M}$ for a checkpoint that costs $C$ and a mean time $M$ between faults (Young 1974): with 30 s and 3 hours, every 13 minutes.
+
+# %% [markdown] id="exercise-2-8-text"
+# ### Exercise 2.8 · Checkpoint and resume exactly
+#
+# difficulty 4/5 · 25 min · asked as: "How do you checkpoint a distributed run so that it resumes as if nothing had happened?"
+#
+# Two functions, each called **by every rank** in the same process group, in the middle of training with dropout. A run that is resumed must give the same weights, bit for bit, as one that was never stopped.
+#
+# - `save_checkpoint`: rank 0 alone writes one file, `path`; no other rank touches the disk. It holds what the run needs, the state of torch's random numbers **on each rank** included. It is atomic: when writing fails half-way (the disk is full), the previous checkpoint is still there, whole. The function returns, on every rank, only when the file is complete.
+# - `load_checkpoint`: restores everything on every rank and returns `{"epoch": …, "step": …}`. Loading never runs code from the file. A file that is empty, cut off or no checkpoint: `ValueError` that names the path. A missing file: `FileNotFoundError`.
+#
+# `model` is the bare module, without the DDP wrapper. (numpy's and Python's random states are saved in the same way; leave them out here.)
+
+# %% id="exercise-2-8" tags=["exercise"]
+def save_checkpoint(path: str, model: nn.Module, optimiser: torch.optim.Optimizer, epoch: int, step: int) -> None:
+    """Write the state of the run to `path`; called by every rank, written by rank 0, whole or not at all."""
+    ### BEGIN SOLUTION
+    own = torch.get_rng_state()
+    random_states = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(random_states, own)
+    if dist.get_rank() == 0:
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "random": random_states}
+        unfinished = Path(f"{path}.unfinished")
+        with unfinished.open("wb") as file:
+            torch.save({**state, "epoch": epoch, "step": step}, file)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before it gets its name
+        unfinished.replace(path)
+    dist.barrier()
+    ### END SOLUTION
+
+
+def load_checkpoint(path: str, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, int]:
+    """Restore model, optimiser and this rank's random state from `path`; returns {"epoch": …, "step": …}."""
+    ### BEGIN SOLUTION
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # EOFError, OSError, RuntimeError, UnpicklingError: as it happens
+        raise ValueError(f"{path} is not a whole checkpoint: {error}") from error
+    model.load_state_dict(saved["model"])
+    optimiser.load_state_dict(saved["optimiser"])
+    torch.set_rng_state(saved["random"][dist.get_rank()])
+    return {"epoch": saved["epoch"], "step": saved["step"]}
+    ### END SOLUTION
+
+# %% id="check-2-8"
+check("2.8", save_checkpoint, load_checkpoint)
+
+# %% [markdown] id="aloud-2-8" tags=["solution"]
+# **What to say out loud.** A checkpoint is everything that the next step reads: weights, optimiser state (Adam's moments are two thirds of the numbers), the scaler and the schedule if there are any, the position in the data, and the random state of **every rank**, because each draws its own dropout masks.
+# One rank writes, since all hold the same weights; the others only hand over what is theirs. They wait at a barrier that *every* rank reaches: a barrier inside `if rank == 0` hangs the run.
+# Writing beside the file, forcing it to the disk and renaming it is what makes it atomic: a rename within a folder happens or does not. Writing over the only good checkpoint loses the run when the disk fills up, which it does at night.
+# `weights_only=True` (the default since torch 2.6, January 2025) matters because a pickle may run any code when it is read; a checkpoint from the internet is somebody else's program.
+#
+# *Follow-up: how do you test it?* Train 2 + 2 steps without a stop, and 2, save, new objects, load, 2; the weights must be equal, not close. "The loss looks continuous" misses a forgotten optimiser state or mask.
+# *How often?* So that the work lost to failures and the time spent writing are about equal: the interval is roughly $\sqrt{2 \times \text{time to write} \times \text{time between failures}}$ (Young 1974).
+# *What if rank 0 fails while it writes?* Here the others wait until the group's time-out. *And with sharded weights?* Every rank writes its own shard into a folder (`torch.distributed.checkpoint`), which can then be read by another number of ranks; the random states cannot.
 
 # %% [markdown] id="scaling-text"
 # ## 9 · Scaling and money
@@ -802,6 +1175,50 @@ pd.DataFrame({run.name: against(run) for run in estimates.RUNS}).T
 # Llama 3 8B took 2.6 times the estimate: 15T tokens are far more than its size would call for (it is trained for cheap inference), but that is in $6ND$ already; the implied 16 % is not explained by what was published, so I say "not reproduced", and not why. The formula leaves out attention, which counts for more the longer the context is; the published number is rounded.
 # Two traps: data sheets print the peak *with sparsity* (H100: 1,979 TFLOP/s; dense 989), and newer GPUs are harder to keep busy. MFU counts the useful $6ND$ only: work done twice, as with checkpointing, does not raise it (PaLM, 2022).
 
+# %% [markdown] id="exercise-2-9-text"
+# ### Exercise 2.9 · GPU-hours and money
+#
+# difficulty 2/5 · 10 min · asked as: "Estimate the cost of pretraining a 7B model on 2 trillion tokens. You have two minutes."
+#
+# Training a dense transformer of $N$ parameters on $D$ tokens takes about $6ND$ floating-point operations: two per parameter and token forward, four backward (Kaplan et al. 2020).
+# A GPU delivers `utilisation` (a share, 0.4 for 40 %) of its `peak_flops` (operations per **second**).
+#
+# Return `gpu_hours` (the sum over all GPUs), `days` (on the calendar, with `gpus` of them at work) and `money` (`price` is per GPU-hour; the result is in its currency).
+# `ValueError` unless parameters, tokens and peak are positive, `0 < utilisation <= 1`, there is at least one GPU, and the price is not negative.
+
+# %% id="exercise-2-9" tags=["exercise"]
+def training_cost(
+    parameters: float, tokens: float, peak_flops: float, utilisation: float, gpus: int, price: float
+) -> dict[str, float]:
+    """{"gpu_hours": …, "days": …, "money": …} of one training run.
+
+    peak_flops: operations per second of one GPU. utilisation: the share of it that is reached. price: per GPU-hour.
+    """
+    ### BEGIN SOLUTION
+    if not (parameters > 0 and tokens > 0 and peak_flops > 0):
+        raise ValueError(f"parameters, tokens and peak_flops must be positive: {parameters}, {tokens}, {peak_flops}")
+    if not 0 < utilisation <= 1:
+        raise ValueError(f"utilisation must be a share, above 0 and at most 1, got {utilisation}")
+    if gpus < 1 or price < 0:
+        raise ValueError(f"gpus must be at least 1 and price not negative, got {gpus} and {price}")
+    seconds = 6 * parameters * tokens / (peak_flops * utilisation)
+    gpu_hours = seconds / 3600
+    return {"gpu_hours": gpu_hours, "days": gpu_hours / gpus / 24, "money": gpu_hours * price}
+    ### END SOLUTION
+
+# %% id="check-2-9"
+check("2.9", training_cost)
+
+# %% [markdown] id="aloud-2-9" tags=["solution"]
+# **What to say out loud.** $6ND$ operations, divided by what a GPU really delivers, are GPU-hours; GPU-hours times the price are the bill; GPU-hours divided by the GPUs are the calendar.
+# More GPUs shorten the calendar and leave the bill alone, until communication lowers the utilisation: then they raise it.
+# For 7 billion parameters and 2 trillion tokens that is $8.4 \times 10^{22}$ operations; at 40 % of an A100's 312 teraflops about 187,000 GPU-hours. Llama 2 7B was reported with 184,320 (Touvron et al., July 2023), so the estimate is within two per cent,
+# and the utilisation that I assumed is the whole uncertainty: 30 % instead of 40 % makes it a third dearer.
+#
+# *Follow-up: when is $6ND$ too small?* With long contexts (attention adds a term that grows with the context) and with activation checkpointing, which computes the forward pass again: $8ND$ are executed, but the model FLOPs utilisation still counts $6ND$.
+# *And a mixture of experts?* $N$ is the parameters that are active per token; memory needs all of them.
+# *What else is on the bill?* Failed and repeated runs, experiments on small models, evaluation, storage, people. A budget for the final run only is the classic mistake.
+
 # %% [markdown] id="bill-text"
 # ### 9.3 A bill set beside a bill
 #
@@ -835,6 +1252,122 @@ print(f"and {reported / 11e6:.0f} times the reported revenue")
 #
 # A batch file for Slurm stands in the module's documentation: `python -m pydoc helpers.ddp.__main__`.
 
+# %% [markdown] id="fix-text"
+# ## 11 · Fix this code
+
+# %% [markdown] id="exercise-2-10-text"
+# ### Exercise 2.10 · Fix this code
+#
+# difficulty 4/5 · 30 min · asked as: "This script shall train on two machines. Review it: what fails, and what is wrong without failing?"
+#
+# Somebody has made a single-process script distributed, in a hurry. Name its faults (there are more than eight, and most of them raise no error), then write it right.
+
+# %% [markdown] id="broken-2-10"
+# ```python
+# import torch
+# import torch.distributed as dist
+# import torch.nn.functional as F
+# from torch import nn
+# from torch.nn.parallel import DistributedDataParallel
+# from torch.utils.data import DataLoader
+# from tqdm import tqdm
+#
+#
+# def train_worker(data, epochs, batch_size, seed, folder):
+#     init_process_group(backend="nccl")
+#     torch.manual_seed(seed)
+#
+#     model = DistributedDataParallel(nn.Linear(6, 3), device_ids=[local_rank])
+#     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+#     loader = DataLoader(data, batch_size=batch_size, shuffle=True)
+#
+#     losses, samples = [], 0
+#     for epoch in range(epochs):
+#         total, progress = 0.0, tqdm(total=len(data))
+#         for x, y in loader:
+#             loss = F.cross_entropy(model(x), y)
+#             optimiser.zero_grad()
+#             loss.backward()
+#             optimiser.step()
+#             total += loss.item()
+#             progress.update(len(x))
+#         losses.append(total / len(loader))
+#         samples += len(data)
+#         torch.save(model.state_dict(), f"{folder}/model.pt")
+#
+#     return {"weights": model.state_dict(), "losses": losses, "samples": samples}
+# ```
+
+# %% [markdown] id="exercise-2-10-task"
+# Your version is called once in each process, as `torchrun` would call it: the environment variables are set, and there is no process group yet. It leaves none behind either.
+#
+# - The model is `nn.Linear(6, 3)`, made after `torch.manual_seed(seed)`; plain SGD with `lr=0.1`; cross-entropy; `batch_size` is per rank. An item of `data` is `(x, y)`: 6 numbers and a class. Read it through a `DataLoader` without extra workers: the check writes down what each rank reads.
+# - In every epoch all samples are read, each by one rank (or one more, where the number does not divide), in an order that depends on `seed` and on the epoch.
+# - It runs on the rank's own GPU where there is one, otherwise on the CPU. **The check runs on the CPU, and plays two machines with one process each**: the ranks are 0 and 1, and both have `LOCAL_RANK` 0.
+# - One process of all writes `model.pt` into `folder`, once, at the end: the weights under the names that `nn.Linear` gives them.
+#
+# Every rank returns a dictionary with `weights` (names → tensors on the CPU), `losses` (for each epoch the mean over all samples that *all* ranks have read, at the moment they were read) and `samples` (how many that were, over all ranks and epochs).
+
+# %% id="exercise-2-10" tags=["exercise"]
+def train_worker(data: Dataset, epochs: int, batch_size: int, seed: int, folder: str) -> dict:
+    """Train data-parallel from the variables that torchrun sets; returns the keys weights, losses and samples."""
+    ### BEGIN SOLUTION
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        torch.manual_seed(seed)
+        model = DistributedDataParallel(nn.Linear(6, 3).to(device))
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+        sampler = DistributedSampler(data, seed=seed)
+        loader = DataLoader(data, batch_size=batch_size, sampler=sampler)
+
+        losses, samples = [], 0
+        for epoch in range(epochs):
+            sampler.set_epoch(epoch)
+            count = torch.zeros(2, dtype=torch.float64, device=device)  # the sum of the losses, the samples
+            for x, y in loader:
+                x, y = x.to(device), y.to(device)
+                loss = F.cross_entropy(model(x), y)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                count[0] += loss.detach() * len(x)
+                count[1] += len(x)
+            dist.all_reduce(count)
+            losses.append((count[0] / count[1]).item())
+            samples += int(count[1])
+
+        weights = {name: value.cpu() for name, value in model.module.state_dict().items()}
+        if dist.get_rank() == 0:
+            torch.save(weights, Path(folder) / "model.pt")
+        return {"weights": weights, "losses": losses, "samples": samples}
+    finally:
+        dist.destroy_process_group()
+    ### END SOLUTION
+
+# %% id="check-2-10"
+check("2.10", train_worker)
+
+# %% [markdown] id="aloud-2-10" tags=["solution"]
+# **The faults, and what each does.** The first three stop the script; the others do not, and those are the expensive ones.
+#
+# 1. **`init_process_group` is not imported** (it is `dist.init_process_group`), and the backend is fixed to `nccl`, which needs a GPU for each rank.
+# 2. **`local_rank` is not defined**: `torchrun` gives it as the environment variable `LOCAL_RANK`. It picks the GPU *within* a machine; `RANK` says who one is among all.
+# 3. **The model is not moved** to the GPU that `device_ids` names, nor are the batches.
+# 4. **There is no `DistributedSampler`.** Every rank reads all the data, and with the same seed in the same order: the gradients that are averaged are equal, so $n$ machines do the work of one and cost $n$ times as much. The loss curve looks perfect.
+# 5. **No `set_epoch`**: once the sampler is there, every epoch has the same order.
+# 6. **The counts are wrong**: `len(data)` samples per epoch on each rank says nothing about what was read, and each rank draws its own bar.
+# 7. **The loss is that of one rank**, and a mean over batches: the last, smaller batch weighs as much as a full one. Sum losses and counts, reduce both, divide.
+# 8. **Every rank saves, in every epoch**, into the same file, with `module.` before each name, so that the bare model cannot load it.
+# 9. **No clean-up**: the group is never destroyed; with nccl that is a warning at best and a hang at the end at worst. `finally` does it when an epoch fails, too.
+# 10. **`total += loss.item()`** makes a GPU wait for each batch. Keep the sum on the device, and read it once an epoch.
+#
+# *Follow-up: how would you have found number 4?* Write down which rank reads which sample, or compare: two ranks should need half the steps per epoch of one. Nothing else shows it.
+# *Twice the ranks at the same batch size per rank: what else changes?* The global batch doubles, so there are half as many steps; scale the learning rate (Goyal et al. 2017: linearly, with a warm-up) or accept another curve.
+
 # %% [markdown] id="rehearse"
 # ## Rehearse
 #
@@ -867,3 +1400,6 @@ print(f"and {reported / 11e6:.0f} times the reported revenue")
 # - Jared Kaplan et al., *Scaling laws for neural language models*, 2020; Jordan Hoffmann et al., *Training compute-optimal large language models*, 2022.
 # - Aakanksha Chowdhery et al., *PaLM*, 2022: where model FLOPs utilisation is defined.
 # - Abhimanyu Dubey et al., *The Llama 3 herd of models*, 2024, section 3.3: a training run as a reliability problem.
+
+# %% id="progress"
+progress(2)

@@ -31,7 +31,11 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _EXERCISE_ID = re.compile(r"exercise-(\d+)-(\d+)")
 _ANY_MARKER = re.compile(r"^\s*#+\s*(BEGIN|END)[\s_-]*SOLUTIONS?\b.*$", re.IGNORECASE)
 _MAGIC = re.compile(r"^(\s*)([%!])")
-_IDIOM = re.compile(r"^(np\.(asarray|array)\([\w.,=]*\)|np\.random\.default_rng\(\w*\))$")
+# one call that every script of its kind has, and that the lesson itself has to show
+_IDIOM = re.compile(
+    r"^(np\.(asarray|array)\([\w.,=]*\)|np\.random\.default_rng\(\w*\)"
+    r"|sampler\.set_epoch\(\w+\)|F\.cross_entropy\(model\(x\),y\))$"
+)
 
 
 class SourceError(ValueError):

@@ -40,7 +40,9 @@ class Task:
     kwargs: dict[str, Any]
 
 
-def run(trial: Trial, task: Task, world_size: int, timeout: float, otherwise: str | None) -> list[Any]:
+def run(
+    trial: Trial, task: Task, world_size: int, timeout: float, otherwise: str | None, initialise: bool = True
+) -> list[Any]:
     """The task's results by rank. Raises NotAttempted or CheckFailed, see `Trial.on_ranks`."""
     from helpers import ddp  # not above: it imports torch
 
@@ -56,7 +58,7 @@ def run(trial: Trial, task: Task, world_size: int, timeout: float, otherwise: st
             "generator): create it inside the function",
         )
     try:
-        results: list[Any] = ddp.launch(on_rank, world_size, payload, timeout=timeout, threads=1)
+        results: list[Any] = ddp.launch(on_rank, world_size, payload, timeout=timeout, threads=1, initialise=initialise)
     except ddp.WorkerError as error:
         _blame(trial, task.answers, error, timeout, otherwise)
     return results
@@ -130,7 +132,7 @@ def _blame(trial: Trial, answers: tuple[Any, ...], error: Any, timeout: float, o
         raise trial.failure(what, expected="no rank waits for ever", got=got, otherwise=otherwise or WAITING) from error
     text = _text(error)
     where = trials.at_line(getattr(cause, "learners_place", None) or _stack_place(answers, error.traceback))
-    mistake = (otherwise or WAITING) if LEFT_ALONE.search(text) else None
+    mistake = (otherwise or WAITING) if LEFT_ALONE.search(error.traceback) else None
     if error.kind != "raised":
         text = f"its process ended: {shorten(str(error), 160)}"
         mistake = "tensors of different sizes or dtypes met in one call, which ends a process without an exception"

@@ -10,12 +10,19 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import math
+import os
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from helpers.exercises.describing import describe
 from helpers.exercises.registry import exercise
 from helpers.exercises.trial import Mistake, Trial
 
@@ -331,6 +338,261 @@ def _memory_mistakes(parameters: int, world_size: int, stage: int) -> tuple[Mist
     )
 
 
+# ---------------------------------------------------------------------------------------------------- 2.8 checkpoints
+
+
+@exercise(
+    "2.8",
+    title="Checkpoint and resume exactly",
+    parts=("save_checkpoint", "load_checkpoint"),
+    difficulty=4,
+    minutes=25,
+    asked_as="How do you checkpoint a distributed run so that it resumes as if nothing had happened?",
+    hints=(
+        "List everything that the next training step reads and that the last one has changed. Which of it is the same "
+        "on all ranks, and which does each rank have for itself?",
+        "Dropout draws from torch's random numbers, on each rank from its own: collect `torch.get_rng_state()` of all "
+        "ranks with `dist.all_gather` (every rank calls it), and let rank 0 write the list.",
+        'Atomic: write to another name in the same folder, then rename: `Path(f"{path}.unfinished").replace(path)`. '
+        "After that all ranks meet at a barrier, outside of `if rank == 0`.",
+        "`torch.load(path, weights_only=True)` fails with EOFError, OSError, RuntimeError or UnpicklingError, as it "
+        "happens: let FileNotFoundError through, and turn every other exception into a ValueError with the path.",
+        "Loading: `model.load_state_dict(…)`, `optimiser.load_state_dict(…)`, "
+        '`torch.set_rng_state(saved["random"][dist.get_rank()])`, then return epoch and step.',
+    ),
+)
+def checkpoints(trial: Trial, save_checkpoint: Answer, load_checkpoint: Answer) -> None:
+    answers, seed = (save_checkpoint, load_checkpoint), int(trial.rng.integers(2**31))
+    epoch, step = (int(n) for n in trial.rng.integers(1, 1000, 2))
+    with tempfile.TemporaryDirectory() as folder:
+        ranks = trial.on_ranks(
+            _saved_and_resumed, 2, *answers, otherwise=ALL_RANKS_CALL, folder=folder, seed=seed, position=(epoch, step)
+        )
+    trial.input = "2 ranks, each with a folder of its own; 2 steps, save, 2 steps; then load and the same 2 steps"
+    for rank, seen in enumerate(ranks):
+        trial.equal(
+            seen["files"],
+            [] if rank else [CHECKPOINT],
+            what=f"the files that rank {rank} has written",
+            otherwise="rank 0 alone writes, one file: on a shared disk several ranks would write into the same file"
+            if rank
+            else "one file, at the path that was given, and nothing left beside it",
+        )
+        trial.that(
+            seen["there"],
+            what="the file is complete when save_checkpoint returns",
+            want=f"{CHECKPOINT} is there when rank {rank} goes on",
+            got="rank 0 was still writing it",
+            otherwise="all ranks wait for rank 0 at the end: dist.barrier() on every rank, after the writing",
+        )
+        trial.equal(
+            seen["position"],
+            {"epoch": epoch, "step": step},
+            what=f"what load_checkpoint returns on rank {rank}",
+            otherwise="the position in the run is a part of its state: save it and return it",
+        )
+        trial.that(
+            np.array_equal(seen["resumed"], seen["straight"]),
+            what=f"the resumed run ends with the same weights (seen by rank {rank})",
+            want=f"bit for bit those of the run that was not stopped: {describe(seen['straight'])}",
+            got=seen["resumed"],
+            otherwise=_lost([each["same"] for each in ranks]),
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        (alone,) = trial.on_ranks(_faulty_disk, 1, *answers, folder=folder, seed=seed)
+    trial.input = "1 rank, and a disk that is full after 2 kB when the second checkpoint is written"
+    trial.that(
+        alone["whole"],
+        what="a checkpoint that could not be written leaves the previous one whole",
+        want="the file as it was before",
+        got=alone["left"],
+        otherwise="write to another name in the same folder and rename it when it is complete: never write over, "
+        "remove or rename the only good checkpoint first",
+    )
+    for what, outcome, wanted, otherwise in (
+        ("a checkpoint cut in half", alone["half"], "ValueError", NOT_WHOLE),
+        ("an empty file", alone["empty"], "ValueError", NOT_WHOLE),
+        ("a pickle that runs code", alone["code"], "ValueError", "weights_only=True refuses it before anything runs"),
+        ("a missing file", alone["missing"], "FileNotFoundError", "a wrong path must not look like a fresh start"),
+    ):
+        trial.input = f"1 rank, load_checkpoint of {what}"
+        trial.that(
+            outcome.kind == wanted and CHECKPOINT in outcome.text,
+            what=f"{what} is refused",
+            want=f"{wanted} with the path in its message",
+            got=f"{outcome.kind}: {outcome.text}",
+            otherwise=otherwise,
+        )
+    trial.that(
+        not alone["ran"],
+        what="loading never runs code from the file",
+        want="nothing happens on the disk",
+        got="the folder that the file's code makes",
+        otherwise="torch.load(…, weights_only=True): a plain pickle may do anything when it is read",
+    )
+
+
+CHECKPOINT = "checkpoint.pt"
+ALL_RANKS_CALL = "a barrier or a gather that stands inside `if rank == 0` waits for ever: every rank has to call it"
+NOT_WHOLE = (
+    "torch.load raises EOFError, OSError, RuntimeError or UnpicklingError, as it happens: turn them into a ValueError "
+    "with the path, so that the caller can fall back on an older checkpoint"
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended: the name of the exception, or "no exception", and its message or result."""
+
+    kind: str
+    text: str
+
+
+def _saved_and_resumed(
+    save_checkpoint: Answer, load_checkpoint: Answer, *, folder: str, seed: int, position: tuple[int, int]
+) -> dict[str, Any]:
+    """Runs in every rank: train, save, train on; then load into new objects, and train on from there."""
+    import torch
+    import torch.distributed as dist
+
+    rank = dist.get_rank()
+    disks = [Path(folder) / f"disk-{number}" for number in range(dist.get_world_size())]
+    disks[rank].mkdir()
+    model, optimiser = _network(seed)
+    torch.manual_seed(seed + 1 + rank)  # the same weights everywhere, other inputs and dropout masks on each rank
+    _train(model, optimiser)
+    if rank == 0:  # as if the model were large: a rank that does not wait is away before the file is there
+        model.register_state_dict_post_hook(lambda *given: time.sleep(0.1))
+    at_save = _state(model, optimiser)
+    save_checkpoint(str(disks[rank] / CHECKPOINT), model, optimiser, *position)
+    there = (disks[0] / CHECKPOINT).exists()
+    _train(model, optimiser)
+    straight = _state(model, optimiser)
+
+    model, optimiser = _network(seed + 10 + rank)
+    dist.barrier()
+    returned = load_checkpoint(str(disks[0] / CHECKPOINT), model, optimiser)
+    loaded = _state(model, optimiser)
+    _train(model, optimiser)
+    return {
+        "files": sorted(file.name for file in disks[rank].iterdir()),
+        "there": there,
+        "position": returned,
+        "straight": straight["weights"],
+        "resumed": _state(model, optimiser)["weights"],
+        "same": {part: np.array_equal(at_save[part], loaded[part]) for part in at_save},
+    }
+
+
+def _faulty_disk(save_checkpoint: Answer, load_checkpoint: Answer, *, folder: str, seed: int) -> dict[str, Any]:
+    """Runs in the one rank: a disk that fills up while a checkpoint is written, and files that are none."""
+    import torch
+
+    path, code_ran = Path(folder) / CHECKPOINT, Path(folder) / "made-by-the-file"
+    model, optimiser = _network(seed)
+    _train(model, optimiser)
+    save_checkpoint(str(path), model, optimiser, 1, 1)
+    before = path.read_bytes()
+    _train(model, optimiser)
+    with _full_disk(2_000):
+        _outcome(save_checkpoint, str(path), model, optimiser, 1, 2)
+    after = path.read_bytes() if path.exists() else None
+
+    outcomes = {}
+    for name, content in (("half", before[: len(before) // 2]), ("empty", b"")):
+        path.write_bytes(content)
+        outcomes[name] = _outcome(load_checkpoint, str(path), model, optimiser)
+    torch.save({"model": _RunsCode(str(code_ran))}, path)
+    outcomes["code"] = _outcome(load_checkpoint, str(path), model, optimiser)
+    path.unlink()
+    outcomes["missing"] = _outcome(load_checkpoint, str(path), model, optimiser)
+    left = "no file" if after is None else f"{len(after)} bytes of {len(before)}"
+    return {"whole": after == before, "left": left, "ran": code_ran.exists(), **outcomes}
+
+
+def _network(seed: int) -> tuple[Any, Any]:
+    """A small network with dropout, and an optimiser that has a memory."""
+    import torch
+
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 2))
+    return model, torch.optim.AdamW(model.parameters(), lr=0.01)
+
+
+def _train(model: Any, optimiser: Any) -> None:
+    """Two steps of data parallelism, each rank on random inputs of its own."""
+    import torch
+    import torch.distributed as dist
+
+    for _ in range(2):
+        optimiser.zero_grad()
+        model(torch.randn(8, 6)).square().mean().backward()
+        for parameter in model.parameters():
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= dist.get_world_size()
+        optimiser.step()
+
+
+def _state(model: Any, optimiser: Any) -> dict[str, Array]:
+    """What the next step reads, as one row of numbers each."""
+    import torch
+
+    moments = [value for state in optimiser.state.values() for value in state.values()]
+    return {
+        "weights": np.concatenate([p.detach().numpy().ravel() for p in model.parameters()]),
+        "the optimiser's state": np.concatenate([np.ravel(m) for m in moments]) if moments else np.zeros(0),
+        "the random state": torch.get_rng_state().numpy(),
+    }
+
+
+def _lost(same: list[dict[str, bool]]) -> str:
+    """What the ranks did not get back, said to whoever wrote the checkpoint."""
+    lost = [part for part in same[0] if not all(rank[part] for rank in same)]
+    if lost == ["the random state"] and same[0]["the random state"]:
+        return (
+            "rank 0 has its random state again and the others have not: each draws its own dropout masks, so gather "
+            "the states of all ranks, and give each rank its own"
+        )
+    if not lost:
+        return "saving has changed something, or the file holds a later state than that of the call"
+    return f"not as it was when it was saved: {', '.join(lost)}"
+
+
+@contextmanager
+def _full_disk(size: int) -> Iterator[None]:
+    """Inside, no file can grow beyond this many bytes: what is written after them fails."""
+    import resource
+    import signal
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the process ends instead of the write failing
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def _outcome(answer: Answer, *given: Any) -> Outcome:
+    try:
+        return Outcome("no exception", describe(answer(*given)))
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        return Outcome(type(error).__name__, str(error))
+
+
+class _RunsCode:
+    """An object that makes a folder when it is unpickled, as a stranger's checkpoint might do worse."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.folder,)
+
+
 # --------------------------------------------------------------------------------------------------------- 2.9 money
 
 
@@ -429,3 +691,310 @@ def _cost_mistakes(
     yield "money", money * gpus, "the GPU-hours count every GPU already: the number of GPUs is multiplied in twice"
     yield "money", money / gpus, "this is the bill of one GPU: the price is per GPU-hour, and the hours are of all"
     yield "money", days * price, "the price is per GPU-hour, not per day"
+
+
+# -------------------------------------------------------------------------------------------------- 2.10 fix this code
+
+
+@exercise(
+    "2.10",
+    title="Fix this code",
+    parts=("train_worker",),
+    difficulty=4,
+    minutes=30,
+    asked_as="This script shall train on two machines. Review it: what fails, and what is wrong without failing?",
+    hints=(
+        "Go through it three times: as the interpreter (which names are unknown?), as rank 1 (what do I do that rank 0 "
+        "does as well?), and as the reader of the log (is each number true of all ranks?).",
+        'The process group: `dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")` first, '
+        '`dist.destroy_process_group()` in a `finally`. `int(os.environ["LOCAL_RANK"])` is the number of the GPU; '
+        "who shares the data and who saves is decided by `dist.get_rank()`.",
+        "`sampler = DistributedSampler(data, seed=seed)` goes into the DataLoader instead of `shuffle=True`; "
+        "`sampler.set_epoch(epoch)` stands at the beginning of each epoch.",
+        "Add up `loss.detach() * len(x)` and `len(x)` in one tensor, `dist.all_reduce` it once an epoch, divide: that "
+        "is the mean over all samples of all ranks, and their number.",
+        '`weights = {name: value.cpu() for name, value in model.module.state_dict().items()}` has no "module." in its '
+        "names; `if dist.get_rank() == 0: torch.save(weights, …)`, after the last epoch.",
+    ),
+)
+def fix_this_code(trial: Trial, train_worker: Answer) -> None:
+    rng, count = trial.rng, 2 * int(trial.rng.integers(10, 14)) + 1  # the last batch of 5 is never a full one
+    x = rng.normal(size=(count, FEATURES)).astype(np.float32)
+    y = rng.integers(CLASSES, size=count)
+    seed = int(rng.integers(2**20))
+    orders = []
+    for epochs, batch_size, this_seed in ((3, 5, seed), (1, 4, seed + 1)):
+        with tempfile.TemporaryDirectory() as folder:
+            given = {"epochs": epochs, "batch_size": batch_size, "seed": this_seed}
+            ranks = trial.on_ranks(
+                _watched,
+                RANKS,
+                train_worker,
+                initialise=False,
+                otherwise=ALL_RANKS_CALL,
+                x=x,
+                y=y,
+                folder=folder,
+                given=given,
+            )
+        trial.input = f"{RANKS} ranks, LOCAL_RANK 0 on each, {count} samples, " + ", ".join(
+            f"{name}={value}" for name, value in given.items()
+        )
+        read = [_by_epoch(rank["batches"], epochs) for rank in ranks]  # [rank][epoch][step][place in the batch]
+        for epoch in range(epochs):
+            parts = [[i for batch in of_rank[epoch] for i in batch] for of_rank in read]
+            problem = _shared_badly(parts, count)
+            trial.that(
+                not problem,
+                what=f"in epoch {epoch} the ranks share out the samples",
+                want=f"{math.ceil(count / RANKS)} samples on each of {RANKS} ranks, and none left out",
+                got=", ".join(f"rank {rank}: {describe(sorted(part), 60)}" for rank, part in enumerate(parts)),
+                otherwise=problem,
+            )
+            orders.append(parts[0])
+        replay = _replay(read, x, y, this_seed)
+        for rank, done in enumerate(ranks):
+            result, name = done["result"], f"on rank {rank}"
+            trial.that(
+                isinstance(result, dict) and {"weights", "losses", "samples"} <= result.keys(),
+                what=f"the result {name} has all its entries",
+                want="a dictionary with weights, losses and samples",
+                got=describe(list(result)) if isinstance(result, dict) else describe(result),
+                otherwise="every rank returns all three, not only rank 0",
+            )
+            weights = result["weights"]
+            trial.that(
+                isinstance(weights, dict) and set(weights) == {"weight", "bias"},
+                what=f"the names of the weights {name}",
+                want="weight and bias, as nn.Linear has them",
+                got=", ".join(map(str, weights)) if isinstance(weights, dict) else describe(weights),
+                otherwise='the wrapper puts "module." before each name: take model.module.state_dict()',
+            )
+            trial.close(
+                _row(weights),
+                replay.weights,
+                what=f"the weights at the end {name}",
+                mistakes=_weight_mistakes(read, x, y, this_seed),
+                otherwise="nn.Linear(6, 3) after torch.manual_seed(seed), SGD with lr=0.1, cross-entropy, and in each "
+                "step the mean of all ranks' gradients (DistributedDataParallel)",
+                rtol=1e-3,
+                atol=1e-5,
+            )
+            trial.close(
+                result["losses"],
+                replay.losses(),
+                what=f"the losses {name}",
+                mistakes=_loss_mistakes(replay, rank),
+                otherwise="for each epoch the sum of the losses of all samples on all ranks, divided by their number",
+                rtol=1e-3,
+            )
+            trial.close(
+                result["samples"],
+                sum(len(part) for part in _flat(read)),
+                what=f"the number of samples {name}",
+                mistakes=(
+                    Mistake(epochs * count, "this counts the data set, not what was read: the padding is missing"),
+                    Mistake(RANKS * epochs * count, "each rank has read a part of the data, not all of it"),
+                    Mistake(
+                        sum(len(part) for part in _flat(read[rank : rank + 1])), "this is one rank's share: all_reduce"
+                    ),
+                    Mistake(sum(len(part) for part in _flat(read)) // epochs, "this is one epoch's number"),
+                ),
+                otherwise="the samples of all batches, on all ranks and in all epochs",
+            )
+            trial.equal(
+                done["files"],
+                [] if rank else ["model.pt"],
+                what=f"the files in the folder of rank {rank}",
+                otherwise="one process of all saves, the one with rank 0: there is a LOCAL_RANK 0 on each machine"
+                if rank
+                else "one file, model.pt, in the folder that was given",
+            )
+            trial.that(
+                not done["open"],
+                what=f"no process group is left {name}",
+                want="dist.is_initialized() is False afterwards",
+                got="it is still there",
+                otherwise="dist.destroy_process_group() in a `finally`, so that it also happens after an exception",
+            )
+        trial.close(
+            ranks[0]["file"],
+            replay.named(),
+            what="what model.pt holds",
+            otherwise='the state_dict of the bare model: of model.module, or each name would begin with "module."',
+            rtol=1e-3,
+            atol=1e-5,
+        )
+    for first, second, otherwise in (
+        (0, 1, "the same order in each epoch: sampler.set_epoch(epoch) before each, and shuffle"),
+        (0, 3, "another seed gives the same order: DistributedSampler(data, seed=seed)"),
+    ):
+        trial.that(
+            orders[first] != orders[second],
+            what="the order changes from epoch to epoch" if second == 1 else "the order depends on the seed",
+            want="rank 0 reads its samples in another order",
+            got=orders[first],
+            otherwise=otherwise,
+        )
+
+
+RANKS = 2
+FEATURES, CLASSES = 6, 3
+LEARNING_RATE = 0.1
+
+Steps = list[list[list[list[int]]]]  # the samples of each batch, by rank, epoch and step
+
+
+class _Data:
+    """A data set that writes down the batches which a DataLoader takes; a look at one sample is no batch."""
+
+    def __init__(self, x: Array, y: Array) -> None:
+        import torch
+
+        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
+        self.batches: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self.x[index], self.y[index]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Any, Any]]:
+        self.batches.append([int(index) for index in indices])
+        return [self[index] for index in indices]
+
+
+def _watched(train_worker: Answer, *, x: Array, y: Array, folder: str, given: dict[str, int]) -> dict[str, Any]:
+    """Runs in every rank: the answer's result, what it has read and written, and whether it has cleaned up."""
+    import torch
+    import torch.distributed as dist
+
+    rank, data = int(os.environ["RANK"]), _Data(x, y)
+    os.environ["LOCAL_RANK"] = "0"  # as on two machines: whoever takes it for the rank is found out
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same on every learner's machine, and no GPU for two ranks
+    own = Path(folder) / f"disk-{rank}"
+    own.mkdir()
+    result = train_worker(data, given["epochs"], given["batch_size"], given["seed"], str(own))
+    file = own / "model.pt"
+    saved = torch.load(file, weights_only=True) if file.exists() else None
+    return {
+        "result": result,
+        "batches": data.batches,
+        "files": sorted(path.name for path in own.iterdir()),
+        "file": {name: value.numpy() for name, value in saved.items()} if isinstance(saved, dict) else saved,
+        "open": dist.is_initialized(),
+    }
+
+
+def _by_epoch(batches: list[list[int]], epochs: int) -> list[list[list[int]]]:
+    steps = len(batches) // epochs
+    return [batches[epoch * steps : (epoch + 1) * steps] for epoch in range(epochs)]
+
+
+def _flat(read: Steps) -> list[list[int]]:
+    return [batch for of_rank in read for epoch in of_rank for batch in epoch]
+
+
+def _shared_badly(parts: list[list[int]], count: int) -> str:
+    """What is wrong with the samples that the ranks have read in an epoch; empty when all is well."""
+    missing = count - len(set().union(*parts))
+    if not any(parts):
+        return "no batch was read: take the samples through a DataLoader, in each epoch"
+    if all(len(part) == count for part in parts):
+        return (
+            "every rank reads everything: n processes do the work of one, and the loss looks perfect. Give the "
+            "DataLoader a DistributedSampler"
+        )
+    if all(sorted(part) == sorted(parts[0]) for part in parts):
+        return "both ranks read the same part: share out by RANK (dist.get_rank()); LOCAL_RANK is 0 on each machine"
+    if missing:
+        return f"{missing} samples are read by nobody: leave nothing out (drop_last), and shuffle alike on all ranks"
+    if any(len(part) != math.ceil(count / len(parts)) for part in parts):
+        return "each rank reads as many as the others, or the last step waits for a rank that has no batch left"
+    return ""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A training run computed again: the weights at the end, and the losses of each batch by epoch and rank."""
+
+    weights: Array
+    batch_losses: list[list[list[tuple[float, int]]]]  # [epoch][rank][step]: mean loss, number of samples
+
+    def named(self) -> dict[str, Array]:
+        split = FEATURES * CLASSES
+        return {"weight": self.weights[:split].reshape(CLASSES, FEATURES), "bias": self.weights[split:]}
+
+    def losses(self, ranks: slice = slice(None), by_batch: bool = False) -> list[float]:
+        """For each epoch the mean over the samples of these ranks, or over their batches."""
+        chosen = [[pair for rank in epoch[ranks] for pair in rank] for epoch in self.batch_losses]
+        return [
+            float(np.average([loss for loss, _ in pairs], weights=None if by_batch else [n for _, n in pairs]))
+            for pairs in chosen
+        ]
+
+
+def _replay(read: Steps, x: Array, y: Array, seed: int, together: Callable[..., Array] = np.mean) -> Replay:
+    """Softmax regression by its own formulas, in 64 bits, on the batches that were read.
+
+    `together` makes one gradient of those of all ranks, along the first axis: their mean unless told otherwise.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    start = torch.nn.Linear(FEATURES, CLASSES)
+    weights = np.vstack([start.weight.detach().numpy().T, start.bias.detach().numpy()]).astype(float)
+    inputs, targets = np.column_stack([x, np.ones(len(x))]), np.eye(CLASSES)[y]
+    losses: list[list[list[tuple[float, int]]]] = []
+    for epoch in zip(*read, strict=True):
+        losses.append([[] for _ in epoch])
+        for batches in zip(*epoch, strict=True):
+            gradients = []
+            for rank, batch in enumerate(batches):
+                scores = inputs[batch] @ weights
+                shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+                loss = -np.log((shares * targets[batch]).sum(axis=1)).mean()
+                losses[-1][rank].append((float(loss), len(batch)))
+                gradients.append(inputs[batch].T @ (shares - targets[batch]) / len(batch))
+            weights -= LEARNING_RATE * together(np.array(gradients), axis=0)
+    return Replay(np.concatenate([weights[:-1].T.ravel(), weights[-1]]), losses)
+
+
+def _row(weights: Any) -> Array:
+    """Weight and bias of the bare model in one row."""
+    return np.concatenate(
+        [np.asarray(weights[name].detach().cpu(), dtype=float).ravel() for name in ("weight", "bias")]
+    )
+
+
+def _weight_mistakes(read: Steps, x: Array, y: Array, seed: int) -> tuple[Mistake, ...]:
+    def alone(rank: int) -> Callable[[], Array]:
+        return lambda: _replay(read[rank : rank + 1], x, y, seed).weights
+
+    def summed() -> Array:
+        return _replay(read, x, y, seed, together=np.sum).weights
+
+    only = "these are the weights of a rank that has trained alone: DistributedDataParallel averages the gradients"
+    return (
+        *(Mistake(alone(rank), only) for rank in range(len(read))),
+        Mistake(summed, "the gradients were summed over the ranks: their mean is that of the large batch"),
+    )
+
+
+def _loss_mistakes(replay: Replay, rank: int) -> tuple[Mistake, ...]:
+    own = slice(rank, rank + 1)
+    return (
+        Mistake(replay.losses(own), "this is the mean over one rank's samples: reduce sum and number over all ranks"),
+        Mistake(
+            replay.losses(own, by_batch=True),
+            "this is the mean over the batches of one rank: weigh each by its samples, and reduce over all ranks",
+        ),
+        Mistake(
+            replay.losses(by_batch=True),
+            "this is the mean over batches: the last, smaller one weighs as much as a full one",
+        ),
+        Mistake(
+            [RANKS * loss for loss in replay.losses()], "this is the sum of the ranks' means: divide by their number"
+        ),
+    )

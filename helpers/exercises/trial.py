@@ -145,11 +145,13 @@ class Trial:
         *answers: Any,
         timeout: float = 5.0,
         otherwise: str | None = None,
+        initialise: bool = True,
         **kwargs: Any,
     ) -> list[Any]:
         """The results, by rank, of `body(*answers, **kwargs)` in `world_size` real processes in one process group.
 
-        `body` is a function of the check's module. What is forbidden here is forbidden in the ranks too.
+        `body` is a function of the check's module. With `initialise=False` only the variables that torchrun sets are
+        there, and the process group is the answer's business. What is forbidden here is forbidden in the ranks too.
         Raises NotAttempted for a stub; CheckFailed, which names the rank and the learner's line, when an answer raises
         there, or when the ranks have not finished after `timeout` seconds (`otherwise` says what usually holds them).
         """
@@ -161,7 +163,7 @@ class Trial:
         forbidden = [(forbid.names, forbid.why) for forbid in self._forbids]
         with self._lifted():
             task = ranks.Task(self.exercise, forbidden, body, answers, kwargs)
-            results = ranks.run(self, task, world_size, timeout, otherwise)
+            results = ranks.run(self, task, world_size, timeout, otherwise, initialise)
         self.last = results
         return results
 
