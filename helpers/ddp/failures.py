@@ -11,7 +11,7 @@ import pickle
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -105,12 +105,12 @@ def failure(outcomes: Sequence[Outcome]) -> WorkerError:
     )
 
 
-def out_of_time(outcomes: Sequence[Outcome], seconds: float) -> WorkerError:
-    """The error for a run that had not finished in time: the stack of each rank that was still running.
+def out_of_time(outcomes: Sequence[Outcome], seconds: float, late: Collection[int]) -> WorkerError:
+    """The error for a run that had not finished in time: the stack of each rank that was `late`, still running then.
 
     The rank to blame is the first that does not itself wait for another one.
     """
-    hung = [one for one in outcomes if not one.returned]
+    hung = [one for one in outcomes if one.rank in late]
     stacks = {one.rank: _stack(one.stack) for one in hung}
     busy = [one for one in hung if not stacks[one.rank][1]]
     cause = (busy or hung)[0]

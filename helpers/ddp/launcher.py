@@ -485,8 +485,9 @@ class _Run:
             if self._failed():
                 raise failures.failure(self._outcomes())
             if time.monotonic() > deadline:
-                self._ask_for_stacks()
-                raise failures.out_of_time(self._outcomes(), timeout)
+                late = {one.rank for one in self._outcomes() if not one.returned}
+                self._ask_for_stacks()  # may wake a rank, whose result then comes too late
+                raise failures.out_of_time(self._outcomes(), timeout, late)
         return [one.result for one in self.workers]
 
     def stop(self) -> None:
