@@ -30,8 +30,9 @@ Under Slurm, a batch file. `srun` starts one torchrun per node, `--requeue` puts
 Restarts. `torchrun --max-restarts N` starts all workers again when one has died. In torch 2.15 they meet in the same
 store as before, where the dead workers' addresses still stand: most restarts on gloo then fail ("Connection refused")
 or hang. On one node this module keeps every start's addresses apart, so nothing has to be remembered. On several
-nodes the starts cannot be told apart from inside, and torchrun must be told to open a new store each time:
-`TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1` and `--rdzv-backend c10d`. Without them this module refuses to start.
+nodes the starts cannot be told apart from inside (a node that comes back counts its restarts from 0), and torchrun
+must be told to open a new store each time: `TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1` and `--rdzv-backend c10d`. Without
+them this module refuses to start.
 
 A drill. `--die-at-step 7 --die-rank 1` kills that worker (SIGKILL, as the kernel's out-of-memory killer would) in the
 middle of its 7th step, on the first start only. With `--checkpoint`, `--checkpoint-every` and `--resume` the restarted
@@ -251,8 +252,8 @@ def process_group(timeout: float) -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     limit = timedelta(seconds=timeout)
     store, rank, world_size = next(rendezvous("env://", timeout=limit))
-    # the keys of each start by themselves: see "Restarts" above
-    store = dist.PrefixStore(f"start {_restarts()}", store)
+    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) == 1:  # the keys of each start by themselves: see "Restarts" above
+        store = dist.PrefixStore(f"start {_restarts()}", store)
     dist.init_process_group("nccl" if gpus else "gloo", store=store, rank=rank, world_size=world_size, timeout=limit)
     try:
         yield
