@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -207,3 +208,26 @@ def test_a_wrong_model_name_or_option_is_named_and_leaves_the_model_as_it_was():
         assert message.startswith(start)
     assert "rank" in messages[6]
     assert "register_comm_hook" in messages[7]
+
+
+def losses_with_many_buckets(name: str, options: dict[str, Any]) -> tuple[float, torch.Tensor]:
+    """Enough buckets, of unlike sizes, for their messages to overtake one another."""
+    torch.manual_seed(0)
+    sizes = (40, 96, 24, 64, 80, 16, 48, 8)
+    layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+    model = DistributedDataParallel(nn.Sequential(*layers), bucket_cap_mb=0.005)
+    compression.register(model, name, **options)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(30):
+        loss = model(torch.ones(4, 40)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return loss.item(), nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+@pytest.mark.parametrize(("name", "options"), [("powersgd", {"start": 2}), ("top_k", {"share": 0.1})])
+def test_the_messages_of_many_buckets_do_not_mix(name: str, options: dict[str, Any]) -> None:
+    (first, weights), (second, others) = launch(losses_with_many_buckets, 2, name, options, timeout=120)
+    assert first == second
+    assert torch.equal(weights, others)

@@ -144,7 +144,19 @@ def _powersgd(group: dist.ProcessGroup, *, rank: int = 4, start: int = 10) -> Me
         before = now
         return _ring(numbers * bucket.buffer().element_size(), n)
 
-    return Method(powerSGD_hook.powerSGD_hook, state, sent)
+    ordered = dist.get_backend(group) != "gloo"
+    return Method(powerSGD_hook.powerSGD_hook if ordered else _powersgd_in_turn, state, sent)
+
+
+def _powersgd_in_turn(state: powerSGD_hook.PowerSGDState, bucket: dist.GradBucket) -> Averaged:
+    """One bucket after the other, without overlap with backward.
+
+    The hook's messages follow one another in call-backs. On gloo these run on any thread, so that with several buckets
+    the ranks would send in different orders, and unlike tensors would meet; nccl has one stream and keeps the order.
+    """
+    future = powerSGD_hook.powerSGD_hook(state, bucket)
+    future.wait()
+    return future
 
 
 def _top_k(group: dist.ProcessGroup, *, share: float = 0.01, start: int = 2) -> Method:
