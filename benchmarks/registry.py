@@ -8,6 +8,7 @@ from benchmarks import (
     ddp_launch,
     ddp_ring,
     ddp_scaling,
+    ddp_slow_link,
     ddp_step,
     estimates_import,
     near_duplicates,
@@ -29,5 +30,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         ddp_launch,
         ddp_step,
         ddp_scaling,
+        ddp_slow_link,
     )
 }
