@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.harness import Bar, Benchmark, Figure, Settings, figure, run_side
 
-BATCH = {"GPT": 16, "ResNet-18": 64}
+BATCH = {"GPT": 16, "ResNet-18": 128}
 BARS = {"GPT": (1.8, 0.92), "ResNet-18": (1.7, 0.85)}
 """Of the speed-up, and of its share in that without communication."""
 
@@ -76,7 +76,7 @@ def one_and_two(rounds: int, steps: int, names: list[str]) -> Callable[[], Any]:
 
 
 def run(settings: Settings) -> list[Figure]:
-    steps = 2 if settings.quick else 12
+    steps = 2 if settings.quick else 8
     found = run_side("benchmarks.ddp_scaling:one_and_two", rounds=settings.pairs, steps=steps, names=list(BATCH)).result
     figures = []
     for name, rounds in found.items():
@@ -104,7 +104,7 @@ def run(settings: Settings) -> list[Figure]:
 BENCHMARK = Benchmark(
     name="ddp_scaling",
     question="Training in two processes against one, one thread each, with and without communication",
-    minutes=3,
+    minutes=4,
     pairs=7,
     peers=("torch", "torchvision"),
     run=run,
