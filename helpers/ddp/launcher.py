@@ -85,7 +85,6 @@ def launch(
     """
     _check_call(worker, args, kwargs, timeout)
     size = _whole("world_size", world_size)
-    _start_server_early()
     each = _threads(threads, size)
     setting = {
         "call": _pickled(worker, args, kwargs),
@@ -261,7 +260,6 @@ class _Server:
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self._received = b""
         self._lost = False
-        self._ready = False
         code = f"from helpers.ddp.worker import serve; serve({theirs.fileno()})"
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(sys.path),
@@ -281,8 +279,7 @@ class _Server:
 
     def wait_until_ready(self, stopped: Callable[[], bool]) -> None:
         """Wait for the end of its imports; raises KeyboardInterrupt, WorkerError when it has ended."""
-        while not self._ready:
-            self._ready = any("ready" in report for report in self.reports(POLL))
+        while not any("ready" in report for report in self.reports(POLL)):
             if stopped():
                 raise KeyboardInterrupt
 
@@ -342,21 +339,14 @@ def _running_server(stopped: Callable[[], bool]) -> _Server:
     if _server is not None and not _server.alive():
         _close_server()
     if _server is None:
-        _server = _Server()
-    try:
-        _server.wait_until_ready(stopped)
-    except BaseException:
-        _close_server()
-        raise
+        server = _Server()
+        try:
+            server.wait_until_ready(stopped)
+        except BaseException:
+            server.close()
+            raise
+        _server = server
     return _server
-
-
-def _start_server_early() -> None:
-    """In a script that has not imported torch yet, two processes import it at once instead of one after the other."""
-    global _server
-    if "torch" not in sys.modules:
-        with _ONE_AT_A_TIME:
-            _server = _server or _Server()
 
 
 def _close_server() -> None:
