@@ -37,23 +37,28 @@ def wait_until(condition, seconds=30.0):
         time.sleep(0.02)
 
 
-def state():
-    me = psutil.Process()
+def processes():
+    """The pids of all that this process has started, and what these have, without the launcher's server."""
     server = launcher._server.process.pid if launcher._server is not None and launcher._server.alive() else None
-    return {
-        "processes": sorted(child.pid for child in me.children(recursive=True) if child.pid != server),
-        "ports": sorted(one.laddr.port for one in me.net_connections("inet") if one.status == psutil.CONN_LISTEN),
-        "handlers": [signal.getsignal(number) for number in SIGNALS],
-    }
+    children = psutil.Process().children(recursive=True)
+    return {child.pid for child in children if child.pid != server and alive(child.pid)}
+
+
+def ports():
+    return {one.laddr.port for one in psutil.Process().net_connections("inet") if one.status == psutil.CONN_LISTEN}
 
 
 @contextmanager
 def nothing_left(folder=None):
     """Demand that the block leaves no process, port, signal handler or shared memory; nor, of those that wrote their
-    pid or name to `folder`, any process or shared-memory file."""
-    before = state()
+    pid or name to `folder`, any process or shared-memory file. What other tests left, and what of it ends now, is not
+    the block's."""
+    before, listening = processes(), ports()
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     yield
     if folder is not None:
         assert [pid for pid in pids(folder) if alive(pid)] == []
         assert [path.name for path in Path(folder).glob("psm_*") if Path("/dev/shm", path.name).exists()] == []
-    assert state() == before
+    assert processes() <= before
+    assert ports() <= listening
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers

@@ -210,7 +210,7 @@ def _store() -> Iterator[int]:
 
 
 def _environment(port: int, size: int, threads: int, more: Mapping[str, str] | None) -> dict[str, str]:
-    """The variables that torchrun would set; each worker adds its RANK and LOCAL_RANK."""
+    """The variables that torchrun would set, and a barrier; each worker adds its RANK and LOCAL_RANK."""
     variables = dict(os.environ)
     for _, name in socket.if_nameindex():
         if name in ("lo", "lo0"):  # gloo would look the machine's name up, which fails on a laptop without network
@@ -224,6 +224,7 @@ def _environment(port: int, size: int, threads: int, more: Mapping[str, str] | N
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
         "OMP_NUM_THREADS": str(threads),
+        "TORCH_DIST_INIT_BARRIER": "1",  # or a rank that returns at once hangs up on one that is still connecting
         **(more or {}),
     }
 
