@@ -38,10 +38,10 @@ def wait_until(condition, seconds=30.0):
 
 
 def processes():
-    """The pids of all that this process has started, and what these have, without the launcher's server."""
+    """The pids of all that this process has started, and what these have, without the launcher's server; also of those
+    that have ended and wait to be fetched."""
     server = launcher._server.process.pid if launcher._server is not None and launcher._server.alive() else None
-    children = psutil.Process().children(recursive=True)
-    return {child.pid for child in children if child.pid != server and alive(child.pid)}
+    return {child.pid for child in psutil.Process().children(recursive=True)} - {server}
 
 
 def ports():

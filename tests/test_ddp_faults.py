@@ -18,7 +18,7 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
-from leftovers import nothing_left, processes, wait_until, write_pid
+from leftovers import alive, nothing_left, processes, wait_until, write_pid
 
 from helpers.ddp import WorkerError, launch, launcher, progress
 from helpers.ddp.failures import Outcome, failure
@@ -211,7 +211,7 @@ def test_when_the_server_is_killed_the_next_launch_starts_another():
     with pytest.raises(WorkerError, match="the process that starts the workers has ended") as caught:
         launch(work, 2)
     assert caught.value.kind == "lost"
-    wait_until(lambda: processes() <= others)
+    wait_until(lambda: not any(map(alive, processes() - others)))
     assert launch(abs, 2, -1) == [1, 1]
     assert launcher._server.process.pid != server
     launcher._server.process.kill()  # between two launches it is not even told
