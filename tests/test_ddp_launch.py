@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -486,27 +486,46 @@ class Kernel:
     def processes(self):
         return self.process.children(recursive=True)
 
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+IMPORTS = """
+    import os, signal, time
+    from pathlib import Path
+    import torch
+    import torch.distributed as dist
+    from helpers.ddp import launch
+"""
+
+
+@pytest.fixture
+def new_kernel():
+    """One that has launched nothing yet."""
+    with closing(Kernel()) as found:
+        assert found.run(IMPORTS)[1] == ("", "")
+        yield found
+
 
 @pytest.fixture(scope="module")
 def kernel():
-    found = Kernel()
-    yield found
-    found.client.stop_channels()
-    found.manager.shutdown_kernel(now=True)
+    """One whose server runs."""
+    with closing(Kernel()) as found:
+        assert found.run(IMPORTS)[1] == ("", "")
+        assert found.run("launch(abs, 2, -1)") == ("[1, 1]", ("", ""))
+        yield found
 
 
-def test_the_stop_button_works_during_the_very_first_start(kernel):
-    kernel.run("import torch\nfrom helpers.ddp import launch")
-    assert kernel.processes() == []
-    printed, (name, _) = kernel.run("launch(abs, 2, -1)", interrupt_when=kernel.processes)
+def test_the_stop_button_works_during_the_very_first_start(new_kernel):
+    assert new_kernel.processes() == []
+    printed, (name, _) = new_kernel.run("launch(abs, 2, -1)", interrupt_when=new_kernel.processes)
     assert (printed, name) == ("", "KeyboardInterrupt")
-    wait_until(lambda: kernel.processes() == [], 5)
+    wait_until(lambda: new_kernel.processes() == [], 5)
 
 
 def test_a_function_of_a_cell_runs_in_real_processes(kernel):
     printed, error = kernel.run("""
-        import os
-        import torch.distributed as dist
         scale = 10
         torch.randn(500, 500) @ torch.randn(500, 500)
 
@@ -542,9 +561,7 @@ def test_the_traceback_shows_the_line_of_the_cell(kernel):
 
 def test_the_stop_button_leaves_nothing_and_the_next_launch_works(kernel, tmp_path):
     (server,) = kernel.processes()
-    assert (
-        kernel.run("import signal, time; from pathlib import Path; old = signal.getsignal(signal.SIGINT)")[1][0] == ""
-    )
+    assert kernel.run("old = signal.getsignal(signal.SIGINT)") == ("", ("", ""))
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         folder.mkdir()
@@ -565,7 +582,8 @@ def test_the_stop_button_leaves_nothing_and_the_next_launch_works(kernel, tmp_pa
         assert kernel.run("launch(abs, 2, -5), old is signal.getsignal(signal.SIGINT)")[0] == "([5, 5], True)"
 
 
-def test_nothing_outlives_the_kernel(kernel):
-    (server,) = kernel.processes()
-    os.kill(kernel.process.pid, signal.SIGKILL)
+def test_nothing_outlives_the_kernel(new_kernel):
+    assert new_kernel.run("launch(abs, 2, -1)")[0] == "[1, 1]"
+    (server,) = new_kernel.processes()
+    os.kill(new_kernel.process.pid, signal.SIGKILL)
     wait_until(lambda: not server.is_running(), 10)
