@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.harness import Bar, Benchmark, Figure, Settings, figure, run_side
 
-BATCH = {"GPT": 16, "ResNet-18": 128}
+BATCH = {"GPT": 32, "ResNet-18": 128}
 BARS = {"GPT": (1.8, 0.92), "ResNet-18": (1.7, 0.85)}
 """Of the speed-up, and of its share in that without communication."""
 
