@@ -250,6 +250,8 @@ def process_group(timeout: float) -> Iterator[None]:
     gpus = torch.cuda.is_available() and torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # a rank that is done at once must not hang up on one that is still connecting
+    os.environ.setdefault("TORCH_DIST_INIT_BARRIER", "1")
     limit = timedelta(seconds=timeout)
     store, rank, world_size = next(rendezvous("env://", timeout=limit))
     if int(os.environ.get("GROUP_WORLD_SIZE", "1")) == 1:  # the keys of each start by themselves: see "Restarts" above
