@@ -1,4 +1,5 @@
-"""The few models that several notebooks share: a back-off n-gram model, a small GPT, ResNet-18.
+"""The few models that several notebooks share: a back-off n-gram model, a small GPT, ResNet-18, a network
+for series.
 
 The modules are imported when one of their names is first used: the n-gram model needs no torch.
 """
@@ -13,9 +14,16 @@ if TYPE_CHECKING:
     from helpers.models.gpt import GPT, Block, GPTConfig
     from helpers.models.ngram import BackoffNgram
     from helpers.models.resnet import resnet18
+    from helpers.models.series import SeriesNet
 
 __getattr__, __dir__ = names_of(
-    __name__, {"gpt": ("GPT", "Block", "GPTConfig"), "ngram": ("BackoffNgram",), "resnet": ("resnet18",)}
+    __name__,
+    {
+        "gpt": ("GPT", "Block", "GPTConfig"),
+        "ngram": ("BackoffNgram",),
+        "resnet": ("resnet18",),
+        "series": ("SeriesNet",),
+    },
 )
 
-__all__ = ["GPT", "BackoffNgram", "Block", "GPTConfig", "resnet18"]
+__all__ = ["GPT", "BackoffNgram", "Block", "GPTConfig", "SeriesNet", "resnet18"]
