@@ -269,13 +269,13 @@ def _library_files(folder: Path) -> Iterator[Path]:
             yield from _library_files(path)
 
 
-def code_blocks(length: int, blocks: int, *, seed: int = 0) -> np.ndarray:
+def code_blocks(length: int, blocks: int, *, seed: int | None = 0) -> np.ndarray:
     """Pieces of the Python standard library's source, for a language model of bytes.
 
     Args:
         length: bytes that the model reads; a block has one more, so that `block[1:]` are the targets of `block[:-1]`.
         blocks: how many; they follow one another in the source (each begins with the last byte of the one before).
-        seed: of the order in which they are given.
+        seed: of the order in which they are given; None: as they stand in the source, for a split by file.
 
     Returns (blocks, length + 1) uint8. Reads only as many files as are needed, in a fixed order; their text depends
     on the Python version. Raises ValueError when a number is below 1 or the library has not so many bytes.
@@ -293,7 +293,8 @@ def code_blocks(length: int, blocks: int, *, seed: int = 0) -> np.ndarray:
         most = max(len(source) - 1, 0) // length
         raise ValueError(f"blocks must be at most {most:,} of {length} bytes (the whole library), got {blocks:,}")
     windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(source, np.uint8), length + 1)
-    return windows[np.random.default_rng(seed).permutation(blocks) * length]
+    order = np.arange(blocks) if seed is None else np.random.default_rng(seed).permutation(blocks)
+    return windows[order * length]
 
 
 def _functions_of(source: str) -> Iterator[tuple[str, str]]:

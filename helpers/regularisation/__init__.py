@@ -20,10 +20,12 @@ if TYPE_CHECKING:
         MaskTokens,
         Mixup,
         cutmix,
+        mirror,
         mixup,
         picture_transforms,
         renamed,
         shift_and_scale,
+        transform_each,
     )
     from helpers.regularisation.averaging import EMA, SWA, GradientNoise, WeightAverage, moving_average, running_mean
     from helpers.regularisation.calibration import expected_calibration_error, reliability, temperature
@@ -53,10 +55,12 @@ _MODULES = {
         "MaskTokens",
         "Mixup",
         "cutmix",
+        "mirror",
         "mixup",
         "picture_transforms",
         "renamed",
         "shift_and_scale",
+        "transform_each",
     ),
     "averaging": (
         "EMA",
@@ -156,6 +160,7 @@ __all__ = [
     "exposure",
     "extracted",
     "learning_curve",
+    "mirror",
     "mixup",
     "moving_average",
     "parameter_groups",
@@ -171,4 +176,5 @@ __all__ = [
     "stochastic_depth",
     "temperature",
     "train",
+    "transform_each",
 ]

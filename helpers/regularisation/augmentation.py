@@ -22,10 +22,12 @@ __all__ = [
     "MaskTokens",
     "Mixup",
     "cutmix",
+    "mirror",
     "mixup",
     "picture_transforms",
     "renamed",
     "shift_and_scale",
+    "transform_each",
 ]
 
 
@@ -125,6 +127,31 @@ class shift_and_scale:
         places = (torch.arange(length) - shifts) % length
         factor = 1 + self.scale * (2 * torch.rand((count, 1), generator=generator) - 1)
         return x.gather(1, places) * factor
+
+
+@dataclass(frozen=True)
+class mirror:
+    """For series (b, length): a share of them read backwards. Wrong where direction matters: a mirrored 2 is a 5."""
+
+    share: float = 0.5
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        chosen = torch.rand((len(x), 1), generator=generator) < self.share
+        return torch.where(chosen, x.flip(1), x)
+
+
+@dataclass(frozen=True)
+class transform_each:
+    """A torchvision transform for each picture of a batch by itself; x is (b, ...) and a picture has `shape`.
+
+    A transform called on a batch would turn all its pictures by the same angle. Draws from torch's own generator.
+    """
+
+    transform: Callable[[Tensor], Tensor]
+    shape: tuple[int, ...]
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.stack([self.transform(picture) for picture in x.reshape(-1, *self.shape)]).reshape(x.shape)
 
 
 def picture_transforms(degrees: float = 10, shift: float = 0.1, erase: float = 0.25) -> Callable[[Tensor], Tensor]:

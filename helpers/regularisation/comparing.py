@@ -63,6 +63,8 @@ class Comparison:
     baseline: str
     done_before: int
     """How many of the runs came from the cache."""
+    notes: tuple[str, ...] = ()
+    """The different notes of the runs."""
 
     def table(self, metric: str = "test_accuracy", confidence: float = 0.95) -> pd.DataFrame:
         """Per method: mean of the metric, its difference to the baseline with the interval, and the cost.
@@ -116,6 +118,7 @@ def compare(
     *,
     cache: str | os.PathLike[str] | None = None,
     workers: int = 1,
+    note: str = "",
 ) -> Comparison:
     """Train each method once per seed. The first method is the baseline.
 
@@ -129,6 +132,7 @@ def compare(
             after an interruption, call again. It knows a run by its settings and by the source of the functions that
             are given; after a change deeper inside, delete the file.
         workers: processes that train at the same time.
+        note: kept with each new run, for example the machine's name and the date.
 
     Returns a `Comparison` whose runs have the columns method, seed, train_accuracy, train_loss, valid_accuracy,
     valid_loss, test_accuracy, test_loss, test_ece, diverged, steps, seconds. Losses are in nats.
@@ -152,11 +156,13 @@ def compare(
     with tqdm(total=len(wanted), initial=done_before, desc="runs", leave=False) as bar:
         jobs = [(key, methods[wanted[key][0]], *wanted[key], budget) for key in missing]
         for key, run in _results(jobs, workers):
+            run["note"] = note
             _append(cache, key, run)
             found[key] = run
             bar.update()
     rows = [{"method": name, "seed": seed, **_measures(found[key])} for key, (name, seed) in wanted.items()]
-    return Comparison(pd.DataFrame(rows), next(iter(methods)), done_before)
+    notes = tuple(sorted({found[key].get("note", "") for key in wanted} - {""}))
+    return Comparison(pd.DataFrame(rows), next(iter(methods)), done_before, notes)
 
 
 def _results(jobs: Sequence[tuple], workers: int) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -213,7 +219,7 @@ def _ece(model: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def _measures(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in run.items() if name not in ("key", "method", "seed")}
+    return {name: value for name, value in run.items() if name not in ("key", "method", "seed", "note")}
 
 
 def _key(method: Method, seed: int, budget: Budget) -> str:
@@ -225,7 +231,10 @@ def _key(method: Method, seed: int, budget: Budget) -> str:
         "data": _described(method.data or budget.data),
         "seed": seed,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    text = json.dumps(parts, sort_keys=True)
+    if " at 0x" in text:  # another run would have another address
+        raise ValueError(f"a callback or argument does not show its settings; make it a dataclass: {text}")
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _described(function: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -56,7 +57,7 @@ def _curve(
     score: Callable[[int, int], tuple[float, float]], sizes: Sequence[int], seeds: Sequence[int], name: str
 ) -> Curve:
     values = list(sizes)
-    if not values or values[0] < 1 or any(a >= b for a, b in zip(values, values[1:], strict=False)):
+    if not values or values[0] < 1 or any(a >= b for a, b in pairwise(values)):
         raise ValueError(f"{name} must increase and begin with at least 1, got {values}")
     if not list(seeds):
         raise ValueError("seeds must name at least one seed, got none")

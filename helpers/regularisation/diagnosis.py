@@ -147,7 +147,7 @@ def _too_short(history: History) -> list[str]:
 def _fall(losses: Sequence[float]) -> float:
     """Share of the loss that went within the last quarter; medians of three, against noise."""
     quarter = max(1, len(losses) // 4)
-    before = float(np.median(losses[max(0, len(losses) - quarter - 2) : len(losses) - quarter + 1]))
+    before = float(np.median(losses[-quarter - 3 : -quarter]))
     return 1 - float(np.median(losses[-3:])) / before
 
 

@@ -28,9 +28,12 @@ def canaries(count: int, *, digits: int = 8, prefix: bytes = b"SECRET = ", seed:
 
 
 def plant(blocks: np.ndarray, strings: Sequence[bytes], times: Sequence[int], *, seed: int = 0) -> np.ndarray:
-    """A copy of blocks (n, length) uint8 in which each string stands `times` often, each time in a block of its own.
+    """A copy of blocks (n, length) uint8 in which some blocks begin with a string and stand there several times.
 
-    Raises ValueError when the strings do not fit: longer than a block, or more of them than blocks.
+    For each string a block is chosen, its beginning overwritten, and as many other blocks are replaced by copies of it
+    as are needed for it to stand `times` often: whole duplicates, as a crawl has them.
+
+    Raises ValueError when the strings do not fit: longer than a block, or more copies than blocks.
     """
     needed = sum(times)
     if needed > len(blocks):
@@ -38,13 +41,12 @@ def plant(blocks: np.ndarray, strings: Sequence[bytes], times: Sequence[int], *,
     longest = max((len(one) for one in strings), default=0)
     if longest > blocks.shape[1]:
         raise ValueError(f"a string of {longest} bytes does not fit into blocks of {blocks.shape[1]}")
-    rng = np.random.default_rng(seed)
     planted = blocks.copy()
-    rows = iter(rng.permutation(len(blocks))[:needed])
-    for text, often in zip(strings, times, strict=True):
-        for _ in range(often):
-            start = rng.integers(blocks.shape[1] - len(text) + 1)
-            planted[next(rows), start : start + len(text)] = np.frombuffer(text, np.uint8)
+    places = np.random.default_rng(seed).permutation(len(blocks))[:needed]
+    for text, rows in zip(strings, np.split(places, np.cumsum(times)[:-1]), strict=True):
+        block = blocks[rows[0]].copy()
+        block[: len(text)] = np.frombuffer(text, np.uint8)
+        planted[rows] = block
     return planted
 
 
