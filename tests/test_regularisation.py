@@ -327,7 +327,7 @@ def test_diagnose_names_what_is_wrong_with_real_runs():
     )
     for name, samples, settings in (
         ("overfit", noisy, {"epochs": 60, "lr": 0.01}),
-        ("too short", data, {"epochs": 10, "lr": 1e-3}),
+        ("too short", digits(400)[0], {"epochs": 8, "lr": 5e-4}),
         ("underfit", data, {"epochs": 40, "lr": 0.01, "weight_decay": 60.0}),
         ("diverged", data, {"epochs": 12, "lr": 1e6, "optimiser": "sgd"}),
         ("leak", leaking, {"epochs": 60, "lr": 0.01}),

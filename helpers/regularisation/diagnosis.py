@@ -129,7 +129,8 @@ def _overfit(history: History) -> list[str]:
             f"while the training loss fell from {history.train_loss[best]:.3f} to {history.train_loss[-1]:.3f}"
         )
     train, valid = history.train_accuracy[-1], history.valid_accuracy[-1]
-    error = math.sqrt(valid * (1 - valid) / max(history.valid_count, 1))
+    # of the difference of two shares, each of about as many samples
+    error = math.sqrt((train * (1 - train) + valid * (1 - valid)) / max(history.valid_count, 1))
     if train - valid > max(GAP, 3 * error):
         evidence.append(f"accuracy {train:.3f} on training data and {valid:.3f} on validation")
     return evidence
