@@ -339,7 +339,7 @@ def test_diagnose_names_what_is_wrong_with_real_runs():
         assert found.name == name, str(found)
         assert found.evidence and found.to_try
     model = network()
-    good = reg.train(model, digits(400)[0], reg.TrainConfig(epochs=100, lr=0.003, weight_decay=0.3))
+    good = reg.train(model, digits(400)[0], reg.TrainConfig(epochs=40, lr=0.01, weight_decay=0.3, schedule="cosine"))
     assert reg.diagnose(good).name == "fine", str(reg.diagnose(good))
     with pytest.raises(ValueError, match="at least 4"):
         reg.diagnose(reg.train(network(), data, reg.TrainConfig(epochs=2)))

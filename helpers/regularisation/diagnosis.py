@@ -25,6 +25,8 @@ GAP = 0.10
 """Overfitting as well: training accuracy is this much above validation accuracy, and chance does not explain it."""
 FALLING = 0.05
 """Too short: both losses fell by this share within the last quarter of the run."""
+HOPELESS = 20.0
+"""Diverged as well: a loss in nats that guessing among 485 million classes would have."""
 REACHABLE = 0.95
 """Underfitting: the training accuracy has settled below this share of what is reachable."""
 
@@ -99,6 +101,8 @@ def _diverged(history: History) -> list[str]:
     first, last = history.train_loss[0], history.train_loss[-1]
     if len(history.train_loss) >= 4 and last > 1.5 * min(history.train_loss) and last > first:
         return [f"the training loss rose from {min(history.train_loss):.3g} to {last:.3g}"]
+    if last > HOPELESS:
+        return [f"the training loss is {last:.3g} nats: far worse than guessing"]
     return []
 
 
