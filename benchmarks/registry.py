@@ -13,6 +13,7 @@ from benchmarks import (
     estimates_import,
     near_duplicates,
     notebook01,
+    training_loop,
     vendi,
 )
 from benchmarks.harness import Benchmark
@@ -31,5 +32,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         ddp_step,
         ddp_scaling,
         ddp_slow_link,
+        training_loop,
     )
 }
