@@ -112,8 +112,11 @@ def bars(
     top = np.nanmax(np.abs(numbers)) or 1.0
     for row, number in enumerate(numbers):
         offset = (spread[row] if spread else 0.0) + 0.012 * top
-        axis.text(number + offset, row, form.format(number), va="center", fontsize=9)
+        outwards, side = (number - offset, "right") if number < 0 else (number + offset, "left")
+        axis.text(outwards, row, form.format(number), va="center", ha=side, fontsize=9)
     axis.set_xlim(right=top * 1.16 + (max(spread) if spread else 0.0))
+    if (numbers < 0).any():
+        axis.set_xlim(left=-top * 1.16 - (max(spread) if spread else 0.0))
     if reference:
         axis.axvline(reference[0], color="#333333", linestyle="--", linewidth=1)
         axis.annotate(

@@ -55,3 +55,11 @@ def test_the_second_picture_of_a_notebook_appears_too() -> None:
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
     pictures = [[o.data for o in cell.outputs if "image/png" in o.get("data", {})] for cell in notebook.cells]
     assert [len(found) for found in pictures] == [1, 1, 1]
+
+
+def test_the_number_of_a_negative_bar_stands_outside_of_it():
+    axis = plots.bars({"up": 0.2, "down": -0.4}, xlabel="difference", errors={"up": 0.1, "down": 0.1})
+    numbers = {text.get_text(): text for text in axis.texts}
+    assert numbers["-0.40"].get_position()[0] < -0.5 and numbers["-0.40"].get_ha() == "right"
+    assert numbers["0.20"].get_position()[0] > 0.3
+    assert axis.get_xlim()[0] < -0.5
