@@ -16,14 +16,14 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Curve:
-    """Scores at each value of what was varied: `train` and `held_out` are (values, seeds)."""
+    """Scores at each size that was tried: `train` and `held_out` are (sizes, seeds)."""
 
-    values: Sequence[float]
+    sizes: Sequence[float]
     train: Array
     held_out: Array
 
     def mean(self) -> tuple[Array, Array]:
-        """Over the seeds: training and held-out scores, one per value."""
+        """Over the seeds: training and held-out scores, one per size."""
         return self.train.mean(1), self.held_out.mean(1)
 
     def spread(self) -> tuple[Array, Array]:

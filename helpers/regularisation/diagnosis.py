@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import fisher_exact
 
 from helpers.regularisation.training import History, Score
 
@@ -109,8 +109,9 @@ def _diverged(history: History) -> list[str]:
 def _leak(history: History, test: Score | None) -> list[str]:
     if test is not None:
         expected, count = history.valid_accuracy[-1], test.count
-        chance = binomtest(round(test.accuracy * count), count, min(max(expected, 1e-9), 1 - 1e-9), "less").pvalue
-        if chance < 1e-3 and test.accuracy < expected - 0.02:
+        right = (round(expected * history.valid_count), round(test.accuracy * count))
+        table = [[right[0], history.valid_count - right[0]], [right[1], count - right[1]]]
+        if fisher_exact(table, alternative="greater").pvalue < 1e-3 and test.accuracy < expected - 0.02:
             return [f"accuracy {expected:.3f} on validation and {test.accuracy:.3f} on the test set of {count:,}"]
     later = slice(len(history.epochs) // 4, None)
     easier = np.array(history.valid_loss[later]) < 0.9 * np.array(history.train_loss[later])
