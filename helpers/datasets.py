@@ -8,16 +8,16 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
-import random
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from helpers.randomness import random_states_kept
 
 __all__ = [
     "DirtyTable",
@@ -123,23 +123,9 @@ def mnist1d(count: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     arguments = get_dataset_args()
     arguments.num_samples, arguments.train_split, arguments.seed = count, 1.0, seed
-    with _random_states_kept():  # the generator seeds everybody's random numbers
+    with random_states_kept():  # the generator seeds everybody's random numbers
         made = make_dataset(arguments)
     return made["x"].astype(np.float32), made["y"].astype(np.int64)
-
-
-@contextmanager
-def _random_states_kept() -> Iterator[None]:
-    """The global random states of Python, numpy and torch are what they were when the block ends."""
-    import torch
-
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
 
 
 def breast_cancer() -> pd.DataFrame:

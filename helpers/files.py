@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and logs whose finished lines are never lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["leftovers", "replacing"]
+__all__ = ["append_line", "leftovers", "replacing"]
 
 
 @contextmanager
@@ -41,3 +41,22 @@ def leftovers(path: str | os.PathLike[str]) -> list[Path]:
     target = Path(path)
     known = (f".{target.name}.", ".part")
     return sorted(p for p in target.parent.iterdir() if p.name.startswith(known[0]) and p.name.endswith(known[1]))
+
+
+def append_line(path: str | os.PathLike[str], line: bytes, *, sync: bool = False) -> None:
+    """Append `line`, which ends in a newline, in one write; `sync`: it is on the disk when this returns.
+
+    What was written before stays. After a writer that died in the middle of its line, this one starts on a new line.
+    Writers that may come at the same moment need a lock around this call. Raises OSError, also when the disk is full.
+    """
+    with Path(path).open("a+b", buffering=0) as file:
+        log = file.fileno()
+        end = os.lseek(log, 0, os.SEEK_END)
+        if end > 0:
+            os.lseek(log, end - 1, os.SEEK_SET)
+            if os.read(log, 1) != b"\n":
+                line = b"\n" + line
+        if os.write(log, line) != len(line):  # a full disk takes a part; the next writer closes that line
+            raise OSError("the disk is full")
+        if sync:
+            os.fsync(log)

@@ -1,6 +1,7 @@
 """The regularisers agree with the libraries that do them in earnest, and the training loop keeps its promises."""
 
 import math
+import os
 import warnings
 
 import numpy as np
@@ -396,6 +397,23 @@ def test_a_comparison_that_was_interrupted_gives_the_table_of_an_undisturbed_one
     from_cache = reg.compare(METHODS, range(3), small_budget(), cache=cache)
     assert from_cache.done_before == 9
     assert from_cache.table().equals(again.table())
+
+
+def test_a_full_disk_stops_a_comparison_and_loses_no_finished_run(tmp_path, monkeypatch):
+    cache, write, lines = tmp_path / "runs.jsonl", os.write, []
+
+    def full(file, line):
+        if line.startswith(b'{"key"'):
+            lines.append(line)
+            return write(file, line[:30] if len(lines) == 3 else line)
+        return write(file, line)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="disk is full"):
+        reg.compare(METHODS, range(2), small_budget(), cache=cache)
+    monkeypatch.undo()
+    assert reg.compare(METHODS, range(2), small_budget(), cache=cache).done_before == 2
+    assert reg.compare(METHODS, range(2), small_budget(), cache=cache).done_before == 6
 
 
 def test_two_processes_give_the_numbers_of_one():

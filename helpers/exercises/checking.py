@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import secrets
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from helpers.exercises.cards import Card, Displayed
 from helpers.exercises.describing import describe, shorten
 from helpers.exercises.registry import Exercise, find
 from helpers.exercises.trial import CheckFailed, NotAttempted, Trial, is_stub
+from helpers.randomness import random_states_kept
 
 PASSED, NOT_ATTEMPTED = "passed", "not attempted yet"
 
@@ -92,20 +91,8 @@ _passed_here: set[str] = set()
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Leave the global random states, numpy's error handling and the warning filters as they were."""
-    torch = sys.modules.get("torch")  # never imported for this: it takes seconds
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the learner's state is the point
-    torch_state = torch.get_rng_state() if torch is not None else None
-    cuda_states = torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None
-    try:
-        with np.errstate(), warnings.catch_warnings():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        if torch is not None:
-            torch.set_rng_state(torch_state)
-        if torch is not None and cuda_states is not None:
-            torch.cuda.set_rng_state_all(cuda_states)
+    with random_states_kept(), np.errstate(), warnings.catch_warnings():
+        yield
 
 
 def _fitting(exercise: Exercise, answers: Sequence[Any]) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import platformdirs
 
+from helpers.files import append_line
+
 SCHEMA = 1
 EVENTS = ("attempt", "pass", "hint", "reveal")
 FILE = "exercises.jsonl"
@@ -80,21 +82,11 @@ def _append(file: Path, line: bytes) -> None:
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock", timeout=LOCK_SECONDS), file.open("a+b", buffering=0) as log:
-            _write(log.fileno(), line)
+        with FileLock(f"{file}.lock", timeout=LOCK_SECONDS):
+            append_line(file, line)
     except (OSError, NotImplementedError) as error:  # the second: a file system that knows no locks
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise LogError(f"{file.parent} cannot be written: {reason}") from error
-
-
-def _write(log: int, line: bytes) -> None:
-    end = os.lseek(log, 0, os.SEEK_END)
-    if end > 0:
-        os.lseek(log, end - 1, os.SEEK_SET)
-        if os.read(log, 1) != b"\n":  # a writer died in the middle of its line: ours starts on a new one
-            line = b"\n" + line
-    if os.write(log, line) != len(line):  # a full disk writes a part; the next writer closes that line
-        raise OSError("the disk is full")
 
 
 def _event(line: bytes) -> Event | None:

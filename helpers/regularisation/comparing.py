@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from helpers.files import append_line
 from helpers.regularisation.calibration import expected_calibration_error
 from helpers.regularisation.training import Callback, Data, Score, TrainConfig, evaluate, train
 
@@ -157,7 +158,8 @@ def compare(
         jobs = [(key, methods[wanted[key][0]], *wanted[key], budget) for key in missing]
         for key, run in _results(jobs, workers):
             run["note"] = note
-            _append(cache, key, run)
+            if cache is not None:
+                append_line(cache, json.dumps({"key": key, **run}).encode() + b"\n", sync=True)
             found[key] = run
             bar.update()
     rows = [{"method": name, "seed": seed, **_measures(found[key])} for key, (name, seed) in wanted.items()]
@@ -258,19 +260,3 @@ def _read(cache: str | os.PathLike[str] | None) -> dict[str, dict[str, Any]]:
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
     return runs
-
-
-def _append(cache: str | os.PathLike[str] | None, key: str, run: Mapping[str, Any]) -> None:
-    """One line, on the disk when this returns, in one write: two processes may append to the same file."""
-    if cache is None:
-        return
-    line = json.dumps({"key": key, **run}) + "\n"
-    file = os.open(cache, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":  # a line was cut off: begin a new one
-            line = "\n" + line
-        os.write(file, line.encode())
-        os.fsync(file)
-    finally:
-        os.close(file)
