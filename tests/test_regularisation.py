@@ -279,6 +279,15 @@ def test_early_stopping_restores_a_copy_of_the_best_weights_and_survives_nan():
             reg.EarlyStopping(**bad)
 
 
+def test_early_stopping_keeps_the_averaged_weights_whose_score_was_the_best():
+    data, _, _ = digits()
+    model = network()
+    stopper = reg.EarlyStopping(patience=3)
+    history = reg.train(model, data, reg.TrainConfig(epochs=40, lr=0.05, batch_size=20), [reg.EMA(0.9), stopper])
+    assert history.stopped
+    assert reg.evaluate(model, data.x_valid, data.y_valid).loss == pytest.approx(min(history.valid_loss), rel=1e-6)
+
+
 def test_bad_data_and_models_are_refused_before_any_work():
     x, y = torch.rand(10, 4), torch.randint(0, 2, (10,))
     y[:2] = torch.tensor([0, 1])

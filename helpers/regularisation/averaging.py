@@ -26,6 +26,8 @@ def running_mean(average: Tensor, weight: Tensor, count: int) -> Tensor:
 class WeightAverage(Callback):
     """What EMA and SWA share: they are evaluated with the average, and leave it in the model when training ends.
 
+    With `EarlyStopping`, name it after them: the callback that comes last decides about the weights at the end.
+
     Floating-point buffers (the statistics of BatchNorm) are averaged with the parameters; that is an approximation:
     the average network's own statistics would have to be measured again (torch.optim.swa_utils.update_bn).
     """
@@ -51,7 +53,7 @@ class WeightAverage(Callback):
             self._own = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
             run.model.load_state_dict(self.average)
 
-    def after_evaluation(self, run: Run) -> None:
+    def leave_evaluation(self, run: Run) -> None:
         if self._own:
             run.model.load_state_dict(self._own)
             self._own = {}

@@ -17,8 +17,8 @@ __all__ = ["EarlyStopping"]
 class EarlyStopping(Callback):
     """Stop after `patience` evaluations in a row without a better score, and restore the weights of the best one.
 
-    Better means by more than `min_delta`. A score that is NaN is never better. Stop as well on the last evaluation:
-    the best weights are restored whenever training ends.
+    Better means by more than `min_delta`. A score that is NaN is never better. The best weights
+    are restored however training ends.
 
     Args:
         patience: evaluations without improvement that are borne, at least 1; the one after which there have been

@@ -142,7 +142,11 @@ class Callback:
 
     def before_evaluation(self, run: Run) -> None: ...
 
-    def after_evaluation(self, run: Run) -> None: ...
+    def after_evaluation(self, run: Run) -> None:
+        """The history has the new scores, and the model still holds the weights that they are of."""
+
+    def leave_evaluation(self, run: Run) -> None:
+        """Take back what `before_evaluation` has done, before training goes on."""
 
     def end(self, run: Run) -> None: ...
 
@@ -286,6 +290,8 @@ def _measure(run: Run, data: Data, running: float, moments: dict[str, list[Callb
     history.diverged = not (math.isfinite(running) and math.isfinite(seen.loss))
     for callback in moments["after_evaluation"]:
         callback.after_evaluation(run)
+    for callback in moments["leave_evaluation"]:
+        callback.leave_evaluation(run)
 
 
 def _new_run(model: nn.Module, data: Data, config: TrainConfig, callbacks: Sequence[Callback]) -> Run:
