@@ -344,7 +344,7 @@ def early_stopping_check(trial: Trial, fit_with_early_stopping: Answer) -> None:
         ("infinity at first", [inf, 3.0, 4.0, 4.0, 1.0], 2, 0.0, 100),
     ):
         factor = float(trial.rng.uniform(0.5, 2))
-        script, min_delta = _Script([loss * factor for loss in losses], epochs), min_delta * factor
+        script, min_delta = _Script([loss * factor for loss in losses]), min_delta * factor
         answer = without(
             fit_with_early_stopping,
             "patience",
@@ -393,7 +393,7 @@ def early_stopping_check(trial: Trial, fit_with_early_stopping: Answer) -> None:
             otherwise="load the copy of the best epoch's state_dict() when training ends",
         )
     for patience in (0, -1):
-        script = _Script([1.0, 2.0, 3.0], 3)
+        script = _Script([1.0, 2.0, 3.0])
         answer = without(
             fit_with_early_stopping,
             "patience",
@@ -414,9 +414,8 @@ def early_stopping_check(trial: Trial, fit_with_early_stopping: Answer) -> None:
 class _Script:
     """A model whose epochs are a play: epoch n leaves n in its weight and buffer, and has a loss that is given."""
 
-    def __init__(self, losses: list[float], epochs: int) -> None:
+    def __init__(self, losses: list[float]) -> None:
         self.losses, self.trained, self.validated = losses, 0, 0
-        self.epochs = epochs
         self.model: Any = None
 
     @property
@@ -456,9 +455,7 @@ class _Script:
         return float(self.model.running_mean[0])
 
 
-def _stops(
-    losses: list[float], patience: int, min_delta: float, epochs: int, best_only: bool = True
-) -> tuple[int, int | None]:
+def _stops(losses: list[float], patience: int, min_delta: float, epochs: int) -> tuple[int, int | None]:
     """Epochs that are trained, and the best one's number (None: no improvement)."""
     best, place = math.inf, None
     for number, loss in enumerate(losses[:epochs], start=1):

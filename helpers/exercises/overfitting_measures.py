@@ -348,7 +348,7 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
             list(got["train_losses"].get(rate, []))[:1],
             want["train_losses"][rate][:1],
             what=f"the training loss of the first epoch at rate {rate}",
-            mistakes=_train_loss_mistakes(splits, rates, rate, given),
+            mistakes=_train_loss_mistakes(splits, rate, given),
             otherwise="after torch.manual_seed(seed): the network, then in each epoch torch.randperm(n), in batches; "
             "the mean over the samples of the loss before each step",
             rtol=1e-4,
@@ -518,9 +518,7 @@ def _fit(
     return {"train": train, "valid": valid, "test": accuracy}
 
 
-def _train_loss_mistakes(
-    splits: dict[str, Any], rates: list[float], rate: float, given: dict[str, Any]
-) -> list[Mistake]:
+def _train_loss_mistakes(splits: dict[str, Any], rate: float, given: dict[str, Any]) -> list[Mistake]:
     return [
         Mistake(lambda slip=slip: _honest(splits, [rate], **given, slip=slip)["train_losses"][rate][:1], text)
         for slip, text in {

@@ -43,22 +43,20 @@ def learning_curve(
 
     Raises ValueError for no sizes, sizes that do not increase, or no seeds.
     """
-    return _curve(score, sizes, seeds, "sizes")
+    return _curve(score, sizes, seeds)
 
 
 def capacity_curve(
     score: Callable[[int, int], tuple[float, float]], sizes: Sequence[int], *, seeds: Sequence[int] = (0,)
 ) -> Curve:
     """Scores against the size of the model, for example its width; arguments and errors as `learning_curve`."""
-    return _curve(score, sizes, seeds, "sizes")
+    return _curve(score, sizes, seeds)
 
 
-def _curve(
-    score: Callable[[int, int], tuple[float, float]], sizes: Sequence[int], seeds: Sequence[int], name: str
-) -> Curve:
+def _curve(score: Callable[[int, int], tuple[float, float]], sizes: Sequence[int], seeds: Sequence[int]) -> Curve:
     values = list(sizes)
     if not values or values[0] < 1 or any(a >= b for a, b in pairwise(values)):
-        raise ValueError(f"{name} must increase and begin with at least 1, got {values}")
+        raise ValueError(f"sizes must increase and begin with at least 1, got {values}")
     if not list(seeds):
         raise ValueError("seeds must name at least one seed, got none")
     pairs = [(size, seed) for size in values for seed in seeds]

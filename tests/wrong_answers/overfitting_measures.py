@@ -213,11 +213,9 @@ def _choose(splits, rates, *, hidden, epochs, patience, batch_size, lr, weight_d
             total, batches = 0.0, order.split(batch_size)
             if slip == "drops the last batch":
                 batches = [rows for rows in batches if len(rows) == batch_size]
-            if slip != "zeroed once an epoch":
-                optimiser.zero_grad()
             for rows in batches:
                 loss = F.cross_entropy(model(x[rows]), y[rows])
-                if slip not in ("no zero_grad", "zeroed once an epoch"):
+                if slip != "no zero_grad":
                     optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -242,13 +240,9 @@ def _choose(splits, rates, *, hidden, epochs, patience, batch_size, lr, weight_d
             tested[rate] = (model(x_test).argmax(1) == y_test).float().mean().item()
         valid_losses[rate], train_losses[rate], lowest[rate], models[rate] = valid, train, best, model
     chosen = min(lowest, key=lowest.get)
-    if slip == "chosen on test":
-        chosen = max(tested, key=tested.get)
     if slip == "largest rate":
         chosen = max(lowest)
-    if slip == "last loss decides":
-        chosen = min(valid_losses, key=lambda rate: valid_losses[rate][-1])
-    accuracy = max(tested.values()) if slip == "best test accuracy" else tested[chosen]
+    accuracy = tested[chosen]
     result = {"model": models[chosen], "rate": chosen, "valid_losses": valid_losses, "train_losses": train_losses}
     if slip == "the first loss again and again":
         result["train_losses"] = {rate: [losses[0]] * len(losses) for rate, losses in train_losses.items()}
