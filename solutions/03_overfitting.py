@@ -67,7 +67,7 @@ from helpers import regularisation as reg
 from helpers.exercises import check, hint, predict, progress, solution
 
 # %% [markdown] id="parameters-text"
-# `QUICK = True` finishes in under two minutes on two cores: the large comparisons (sections 3 and 8) then read their finished runs from the committed record `benchmarks/results/overfitting_runs.jsonl`, which names the machine they were made on, and only the small ones are trained here. `QUICK = False` trains every run again, in about a quarter of an hour.
+# `QUICK = True` finishes in under two minutes on two cores: the large comparisons (sections 3 and 8) then read their finished runs from the committed record `benchmarks/results/overfitting_runs.jsonl`, which names the machine they were made on, and only the small ones are trained here. `QUICK = False` trains every run again, which takes more than twenty minutes.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True
