@@ -847,7 +847,7 @@ plots.lines(
 # %% [markdown] id="overuse-text"
 # ## 10 · The validation set, used until it lies
 #
-# Each look at the validation set that decides something teaches the model a little about it. Here 400 models that differ in nothing but the seed compete on 50 validation digits; the winner's score is reported. The test digits are 1,200.
+# Each look at the validation set that decides something teaches the model a little about it. Here 400 models that differ in nothing but the seed compete on 50 validation digits; the winner's score is reported. The test digits are 1,197.
 
 # %% id="overuse-run"
 rng = np.random.default_rng(SEED)
