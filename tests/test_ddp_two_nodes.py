@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.timeout(420)
 PORT = 29400  # of the rendezvous: each test has namespaces, and so ports, of its own
 
 
-@pytest.fixture
-def nodes():
+@contextmanager
+def namespaces():
     try:
         with two_nodes() as made:
             yield made
@@ -26,6 +26,26 @@ def nodes():
         if os.geteuid() == 0 and sys.platform == "linux":
             raise  # in CI it must be there
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+def nodes():
+    with namespaces() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """What an undisturbed run of both nodes reports."""
+    folder = tmp_path_factory.mktemp("calm")
+    with (
+        namespaces() as made,
+        torchrun(made, 0, folder, 60, "calm") as one,
+        torchrun(made, 1, folder, 60, "calm") as two,
+    ):
+        calm = wait(folder, "calm", one, two)
+    assert calm["restarts"] == 0
+    return calm
 
 
 @contextmanager
@@ -70,27 +90,45 @@ def wait(folder, name, *agents):
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def test_a_node_that_dies_and_comes_back_leaves_the_weights_of_an_undisturbed_run(nodes, tmp_path):
-    with torchrun(nodes, 0, tmp_path, 60, "calm") as one, torchrun(nodes, 1, tmp_path, 60, "calm") as two:
-        calm = wait(tmp_path, "calm", one, two)
-    with ExitStack() as stack:
-        one = stack.enter_context(torchrun(nodes, 0, tmp_path, 60, "storm"))
-        two = stack.enter_context(torchrun(nodes, 1, tmp_path, 60, "storm"))
+@contextmanager
+def storm(nodes, folder):
+    """Both launchers of a run that has written its first checkpoint and has not ended."""
+    with torchrun(nodes, 0, folder, 60, "storm") as one, torchrun(nodes, 1, folder, 60, "storm") as two:
         deadline = time.monotonic() + 120
-        while not (tmp_path / "storm.pt").exists():
-            assert time.monotonic() < deadline, (tmp_path / "storm-0.log").read_text()[-3000:]
-            assert two.poll() is None, (tmp_path / "storm-1.log").read_text()[-3000:]
+        while not (folder / "storm.pt").exists():
+            assert time.monotonic() < deadline, (folder / "storm-0.log").read_text()[-3000:]
+            assert two.poll() is None, (folder / "storm-1.log").read_text()[-3000:]
             time.sleep(0.01)
-        kill(two)
-        assert not (tmp_path / "storm.json").exists(), "the run had ended before the node died"
-        again = stack.enter_context(torchrun(nodes, 1, tmp_path, 60, "storm"))
-        storm = wait(tmp_path, "storm", one, again)
+        yield one, two
+
+
+def same_run(storm, calm):
     assert calm["world_size"] == storm["world_size"] == 2
-    assert calm["restarts"] == 0
-    assert storm["restarts"] >= 1
     assert storm["steps"] == calm["steps"] == 60
     assert storm["checksum"] == calm["checksum"]
     assert storm["losses"] == calm["losses"]
+
+
+def test_a_node_that_dies_and_comes_back_leaves_the_weights_of_an_undisturbed_run(nodes, calm, tmp_path):
+    with storm(nodes, tmp_path) as (one, two):
+        kill(two)
+        assert not (tmp_path / "storm.json").exists(), "the run had ended before the node died"
+        with torchrun(nodes, 1, tmp_path, 60, "storm") as again:
+            found = wait(tmp_path, "storm", one, again)
+    assert found["restarts"] >= 1
+    same_run(found, calm)
+
+
+def test_when_the_node_of_the_rendezvous_dies_the_other_ends_and_the_job_put_back_goes_on(nodes, calm, tmp_path):
+    """Without the meeting point nobody can restart: the launcher that is left gives up, and the scheduler's requeue
+    (`sbatch --requeue`) starts both again, which resume from the checkpoint."""
+    with storm(nodes, tmp_path) as (one, two):
+        kill(one)
+        assert not (tmp_path / "storm.json").exists(), "the run had ended before the node died"
+        assert two.wait(timeout=180) != 0
+    with torchrun(nodes, 0, tmp_path, 60, "storm") as one, torchrun(nodes, 1, tmp_path, 60, "storm") as two:
+        found = wait(tmp_path, "storm", one, two)
+    same_run(found, calm)
 
 
 def test_the_nodes_are_apart_but_for_the_cable(nodes):
