@@ -29,7 +29,7 @@
 # | 109 of 350,000 training images of Stable Diffusion, chosen for being the most duplicated, could be taken out of the model nearly pixel for pixel. | research | Carlini et al., *Extracting training data from diffusion models*, January 2023 |
 # | LAION-5B, the data behind it, was withdrawn after 3,226 suspected illegal entries were found in it, 1,008 of them externally validated. | press and publisher | 404media.co, December 2023 |
 #
-# A watermark in a generated picture is overfitting that a judge can see. It came from duplicates, and cleaning the data (notebook 01) does more against it than any method below; section 8 measures that.
+# A watermark in a generated picture is memorisation that a judge can see: one mark, repeated on very many pictures. What is repeated is what is remembered, whether a mark or a whole copied picture, and cleaning the data (notebook 01) does more against it than any method below; section 8 measures that for copies.
 
 # %% [markdown] id="asked"
 # ## What interviewers ask
@@ -65,9 +65,10 @@ from torch import Tensor, nn
 from helpers import datasets, efficiency, models, plots
 from helpers import regularisation as reg
 from helpers.exercises import check, hint, predict, progress, solution
+from helpers.files import replacing
 
 # %% [markdown] id="parameters-text"
-# `QUICK = True` finishes in under two minutes on two cores: the large comparisons (sections 3 and 8) then read their finished runs from the committed record `benchmarks/results/overfitting_runs.jsonl`, which names the machine they were made on, and only the small ones are trained here. `QUICK = False` trains every run again, which takes more than twenty minutes.
+# `QUICK = True` finishes in under two minutes on two cores: the large comparisons (sections 3 and 8) then read their finished runs from the committed record `benchmarks/results/overfitting_runs.jsonl`, which names the machine they were made on, and only the small ones are trained here. `QUICK = False` trains every run again, which takes about a quarter of an hour. One comparison, a repetition with other seeds, is always read from the record.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True
@@ -232,7 +233,7 @@ METHODS = {
     "plain": reg.Method(),
     "weight decay 0.1": reg.Method(config={"weight_decay": 0.1}),
     "weight decay 1": reg.Method(config={"weight_decay": 1.0}),
-    "weight decay 3": reg.Method(config={"weight_decay": 3.0}),
+    "weight decay 10": reg.Method(config={"weight_decay": 10.0}),
     "L2 in Adam 0.01": reg.Method(config={"optimiser": "adam", "weight_decay": 0.01}),
     "dropout 0.4": reg.Method(model={"dropout": 0.4}),
     "dropout 0.8": reg.Method(model={"dropout": 0.8}),
@@ -274,11 +275,22 @@ plots.bars(
     form="{:+.2f}",
 );
 
+# %% [markdown] id="again-text"
+# **Once more, with five other seeds.** An interval that excludes zero may still be luck, above all among nineteen. The record also holds the whole comparison with seeds 6 to 10, made once, without changing anything.
+
+# %% id="again-run"
+again = reg.compare(METHODS, range(6, 11), series, cache=RECORD, workers=2).table("test_accuracy").loc[table.index]
+signs = sum(np.where(half["low"] > 0, 1, np.where(half["high"] < 0, -1, 0)) for half in (table, again))
+agreed = pd.DataFrame({"": [{2: "helps", -2: "hurts"}.get(sign, "") for sign in signs]}, index=table.index)
+columns = ["difference", "low", "high"]
+pd.concat({"seeds 1–5": table[columns], "seeds 6–10": again[columns], "both say": agreed}, axis=1).drop(index="plain").round(3)
+
 # %% [markdown] id="compare-read" tags=["solution"]
-# **What to say out loud.** Three things help clearly, and all three are *data*: four times as many series (+0.23), augmentation that knows the task (+0.21), and the combination with it (+0.22). Dropout 0.4 helps a little (+0.05; the interval excludes zero, but not after dividing the risk by nineteen; it did again with five other seeds). Everything else did not help here, and much of it hurt: early stopping on the loss ($-0.07$), mixup ($-0.06$), CutMix ($-0.13$), dropout 0.8 ($-0.14$), a narrower network ($-0.21$).
-# Why? Mixup and CutMix make series that the generator would never make, which is my guess at the reason; the wrong augmentation (mirrored: a 2 looks like a 5) costs nearly half of what the right one wins, and that is measured. Weight decay 1 and 3 spread wildly from seed to seed: no claim. Averaged weights (EMA, SWA) move accuracy by a few thousandths: these runs end where they would be averaged anyway.
+# **What to say out loud.** Three things help clearly, and all three are *data*: four times as many series (+0.23), augmentation that knows the task (+0.2), and the combination with it (+0.22). Dropout 0.4 helps a little: its interval excludes zero both times, though not after dividing the risk by nineteen.
+# L2 in Adam is the lesson in the second table: it looked better than dropout with the first five seeds, and with five others its interval is three times as wide and contains zero. I would not report it. Weight decay 1 spreads wildly from seed to seed, so no claim either; a decay of 10 hurts for certain ($-0.45$).
+# Much of the rest hurt: early stopping on the loss ($-0.07$), mixup ($-0.06$), gradient noise ($-0.09$), CutMix ($-0.13$), dropout 0.8 ($-0.14$), a narrower network ($-0.21$). Why? Mixup and CutMix make series that the generator would never make, which is my guess at the reason; the wrong augmentation (mirrored: a 2 looks like a 5) loses nearly half of what the right one wins, and that is measured. Averaged weights (EMA, SWA) move accuracy by a few thousandths: these runs end where they would be averaged anyway.
 # The honest summary: **regularisers are small change next to data, and they have to be measured on the task at hand**. With 1,000 steps for all, strong noise is also at a disadvantage: it needs more steps, and the budget is part of the question.
-# *Follow-up: one seed, +0.5 points, good?* The seeds here differ by several points under the same method. *Five seeds, and 19 methods?* Then one 95 % interval in twenty misses by chance; that is what `clear` is for.
+# *Follow-up: one seed, +0.5 points, good?* The seeds here differ by several points under the same method. *Five seeds, and 19 methods?* Then one 95 % interval in twenty misses by chance; that is what `clear` is for, and a second set of seeds is better still.
 
 # %% [markdown] id="stop-text"
 # ## 4 · Early stopping
@@ -293,7 +305,7 @@ STOPPING = {
     "stop on the accuracy": reg.Method(callbacks=lambda: [reg.EarlyStopping(patience=30, mode="max", metric="valid_accuracy")]),
 }
 patient = reg.Budget(digit_data, digit_net, reg.TrainConfig(epochs=200, batch_size=50, lr=1e-3))
-stopping = reg.compare(STOPPING, seeds, patient, workers=1)
+stopping = reg.compare(STOPPING, seeds, patient, workers=1 if QUICK else 2)
 
 # %% id="stop-table" tags=["nbval-ignore-output"]
 pd.DataFrame({
@@ -368,7 +380,7 @@ for name, decoupled in {"L2 in Adam": False, "AdamW": True}.items():
     print(f"{name:11} weight with large gradients {weight[0]:+.2f}, with small ones {weight[1]:+.2f}  (both began at 1)")
 
 # %% [markdown] id="decay-read" tags=["solution"]
-# **What to say out loud.** With L2 inside Adam the weight with large gradients hardly decays, and the one with small gradients is pulled to zero at full speed: the penalty hits the weights that the data cares about least. AdamW shrinks both by the same share (and the noise of the steps does the rest). So **a decay of 0.1 means nothing without the optimiser, the learning rate and the number of steps**. AdamW forgets over about $1/(\eta\lambda)$ steps (Wang and Aitchison 2024): at $\eta = 10^{-3}$, $\lambda = 0.1$ that is 10,000 steps, ten times the whole run here; $\lambda = 3$ gives 333 steps.
+# **What to say out loud.** With L2 inside Adam the weight with large gradients hardly decays, and the one with small gradients is pulled to zero at full speed: the penalty hits the weights that the data cares about least. AdamW shrinks both by the same share (and the noise of the steps does the rest). So **a decay of 0.1 means nothing without the optimiser, the learning rate and the number of steps**. AdamW forgets over about $1/(\eta\lambda)$ steps (Wang and Aitchison 2024): at $\eta = 10^{-3}$, $\lambda = 0.1$ that is 10,000 steps, ten times the whole run here; $\lambda = 10$ gives 100 steps, a tenth of the run.
 
 # %% id="groups-run"
 for name, model in {"SeriesNet": models.SeriesNet(), "GPT": models.GPT(models.GPTConfig(layers=2, width=64))}.items():
@@ -572,7 +584,7 @@ for axis, p in zip(panels, probabilities.values(), strict=True):
     plots.lines({"model": ([c for c, _, _ in found], [a for _, a, _ in found]), "perfect": ([0, 1], [0, 1])}, xlabel="mean confidence in the bin", ylabel="accuracy in the bin", ax=axis)
 
 # %% id="calibration-table"
-study.table("test_ece").loc[["plain", "label smoothing 0.1", "mixup 0.4", "early stopping", "dropout 0.4", "weight decay 3", "augmentation"], ["test_ece", "difference", "low", "high"]].round(3)
+study.table("test_ece").loc[["plain", "label smoothing 0.1", "mixup 0.4", "early stopping", "dropout 0.4", "weight decay 10", "augmentation"], ["test_ece", "difference", "low", "high"]].round(3)
 
 # %% [markdown] id="calibration-read" tags=["solution"]
 # **What to say out loud.** As trained, the network's confidence is far above its accuracy in every bin; dividing all logits by one number, fitted on 500 validation series, removes most of the error and does not change a single answer. The table shows which methods calibrate as a side effect (intervals that exclude zero), whatever they do to accuracy: stopping on the loss is a calibration method more than an accuracy method.
@@ -610,10 +622,10 @@ check("3.9", expected_calibration_error)
 # %% [markdown] id="text-text"
 # ## 8 · What is special to language models
 #
-# A small GPT reads the source of Python's standard library byte by byte; validation and test text come from later files. Every run takes 600 steps on 32 blocks of 64 bytes, 1.2 MB in all. What changes is how much of that is *new*: 1.2 MB read once, or a quarter, a sixteenth, a sixty-fourth of it read 4, 16, 64 times.
+# A small GPT reads the source of Python's standard library byte by byte; validation and test text come from later files. Every run takes about 300 steps on 32 blocks of 64 bytes, 0.6 MB in all. What changes is how much of that is *new*: 0.6 MB read once, or a quarter, a sixteenth, a sixty-fourth of it read 4, 16, 64 times.
 
 # %% id="code-data"
-def code_data(seed: int, unique: int = 19_200) -> tuple:
+def code_data(seed: int, unique: int = 9_600) -> tuple:
     """`unique` blocks of 64 bytes to train on, 500 blocks of later files to validate, 1,000 still later ones to test."""
     blocks = torch.from_numpy(datasets.code_blocks(64, 21_700, seed=None).astype(np.int64))
     chosen = torch.from_numpy(np.random.default_rng(seed).permutation(19_200)[:unique])
@@ -626,7 +638,7 @@ def small_gpt(dropout: float = 0.0) -> nn.Module:
 
 
 def repeated(epochs: int, dropout: float = 0.0, callbacks=tuple) -> reg.Method:
-    data = functools.partial(code_data, unique=19_200 // epochs)
+    data = functools.partial(code_data, unique=9_600 // epochs)
     return reg.Method(config={"epochs": epochs}, model={"dropout": dropout}, callbacks=callbacks, data=data)
 
 
@@ -639,11 +651,10 @@ REPEATS = {
     "read 16 times": repeated(16),
     "read 64 times": repeated(64),
     "read once, dropout 0.2": repeated(1, dropout=0.2),
-    "read 16 times, dropout 0.2": repeated(16, dropout=0.2),
     "read 64 times, dropout 0.2": repeated(64, dropout=0.2),
     "read 64 times, inputs masked": repeated(64, callbacks=lambda: [reg.MaskTokens(share=0.2)]),
 }
-language = full(REPEATS, range(1, 4), text)
+language = full(REPEATS, range(1, 6), text)
 
 # %% id="repeat-table"
 losses = language.table("test_loss").drop(columns=["time", "steps"])
@@ -653,11 +664,11 @@ losses.round(3)
 # %% id="repeat-plot"
 times = [1, 4, 16, 64]
 mean = language.runs.groupby("method")[["train_loss", "test_loss"]].mean()
-plain, dropped = ([f"read {'once' if n == 1 else f'{n} times'}{end}" for n in times if not (end and n == 4)] for end in ("", ", dropout 0.2"))
+plain, dropped = ([f"read {'once' if n == 1 else f'{n} times'}{end}" for n in ns] for ns, end in ((times, ""), ((1, 64), ", dropout 0.2")))
 plots.lines(
     {
         "new text": (times, mean.loc[plain, "test_loss"].tolist()),
-        "new text, dropout 0.2": ([1, 16, 64], mean.loc[dropped, "test_loss"].tolist()),
+        "new text, dropout 0.2": ([1, 64], mean.loc[dropped, "test_loss"].tolist()),
         "training text": (times, mean.loc[plain, "train_loss"].tolist()),
     },
     title="The same number of steps on ever less text",
@@ -667,22 +678,28 @@ plots.lines(
 );
 
 # %% [markdown] id="repeat-read" tags=["solution"]
-# **What to say out loud.** Reading a quarter of the text four times is as good as reading all of it once: the difference is 0.00 with an interval of $\pm 0.04$ nats. At 16 times the loss is 0.04 higher, at 64 times 0.72, while the training loss keeps falling: that is overfitting, in a language model too. Muennighoff et al. (2023) found the same shape at a thousand times the size: up to about four epochs repeated tokens are nearly as good as new ones.
-# Dropout *costs* 0.15 when everything is read once, there is no gap that it could close; at 64 readings it wins back more than half of the damage, and so does replacing a fifth of the input bytes. That is why large models pre-train without dropout and why it returns when data is scarce.
+# **What to say out loud.** Reading a quarter of the text four times is as good as reading all of it once: the difference is 0.00 with an interval of $\pm 0.01$ nats. At 16 times the loss is 0.04 higher, at 64 times 0.57, while the training loss keeps falling: that is overfitting, in a language model too. Muennighoff et al. (2023) found the same shape at a thousand times the size: up to about four epochs repeated tokens are nearly as good as new ones.
+# Dropout *costs* 0.06 when everything is read once, there is no gap that it could close; at 64 readings it wins back more than half of the damage, and so does replacing a fifth of the input bytes. That is why large models pre-train without dropout and why it returns when data is scarce.
 # *Follow-up: only 10 % of the tokens you wanted?* Four epochs of it first, then more data of another kind (code for text), then a smaller model; not 64 epochs.
 
 # %% [markdown] id="tune-text"
 # **Fine-tuning** is the small-data case again: the GPT that has read code is trained further on 150 blocks (10 kB) of English, the help texts of Python (`pydoc_data`). Does dropout help here?
 
-# %% id="tune-run"
+# %% id="tune-start"
+WEIGHTS = Path(tempfile.mkdtemp()) / "pretrained.pt"
+
+
 def pretrained() -> dict:
-    """Weights of the small GPT after 300 steps on code, the same for all runs."""
-    torch.manual_seed(0)
-    model = small_gpt()
-    reg.train(model, code_data(0, unique=9_600)[0], reg.TrainConfig(epochs=1, batch_size=32, lr=1e-3, schedule="cosine", clip_norm=1.0))
-    return model.state_dict()
+    """Weights of the small GPT after 150 steps on code, the same for all runs: trained when first asked for."""
+    if not WEIGHTS.exists():
+        with torch.random.fork_rng(devices=[]), replacing(WEIGHTS) as part:  # whoever asks first: the same numbers follow
+            torch.manual_seed(0)
+            model = small_gpt()
+            reg.train(model, code_data(0, unique=4_800)[0], reg.TrainConfig(epochs=1, batch_size=32, lr=1e-3, schedule="cosine", clip_norm=1.0))
+            torch.save(model.state_dict(), part)
+    return torch.load(WEIGHTS, weights_only=True)
 
-
+# %% id="tune-data"
 def tuned_gpt(dropout: float = 0.0) -> nn.Module:
     model = small_gpt(dropout)
     model.load_state_dict(pretrained())
@@ -697,7 +714,7 @@ def help_texts(seed: int) -> tuple:
     train, valid, test = (torch.from_numpy(part) for part in (train, valid, test))
     return reg.Data(train[:, :-1], train[:, 1:], valid[:, :-1], valid[:, 1:]), test[:, :-1], test[:, 1:]
 
-
+# %% id="tune-run"
 tuning = reg.Budget(help_texts, tuned_gpt, reg.TrainConfig(epochs=30, batch_size=15, lr=1e-3, evaluate_every=5))
 TUNED = {
     "plain": reg.Method(),
@@ -711,7 +728,7 @@ tuned = full(TUNED, range(1, 6), tuning)
 tuned.table("test_loss")[["test_loss", "difference", "low", "high", "clear", "steps"]].round(3)
 
 # %% [markdown] id="tune-read" tags=["solution"]
-# **What to say out loud.** Here dropout helps as much as it hurt above: the test loss is 0.34 nats lower with 0.1 and 0.42 lower with 0.3, for half as much time again a step. Early stopping reaches the same 0.43 in 40 % of the steps. 10 kB read thirty times is the small-data case, whatever the model has seen before; the cheapest cure is to stop. That is why fine-tuning recipes have one to three epochs.
+# **What to say out loud.** Here dropout helps where it hurt above: the test loss is 0.29 nats lower with 0.1 and 0.36 lower with 0.3. Early stopping reaches nearly the same (0.35) in half of the steps. 10 kB read thirty times is the small-data case, whatever the model has seen before; the cheapest cure is to stop. That is why fine-tuning recipes have one to three epochs.
 
 # %% [markdown] id="canary-text"
 # ### 8.1 Remembered word for word

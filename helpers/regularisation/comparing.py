@@ -210,9 +210,11 @@ def _train_and_test(method: Method, seed: int, budget: Budget) -> dict[str, Any]
 
 @torch.no_grad()
 def _ece(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    if y.dim() > 1:
+        return math.nan
     model.eval()
     logits = torch.cat([model(part) for part in x.split(512)])
-    if y.dim() > 1 or not bool(logits.isfinite().all()):
+    if not bool(logits.isfinite().all()):
         return math.nan
     return expected_calibration_error(logits.double().softmax(-1).numpy(), y.numpy())
 
