@@ -27,7 +27,7 @@
 # | what happened | status | source, date |
 # |---|---|---|
 # | In 2023 compute cost about 99M dollars, against about 11M dollars of revenue and 54M dollars of wages and operations; less than 4M dollars of cash was left in October. | press, on internal documents seen by Forbes | The Register, 3 April 2024 |
-# | The bill to Amazon's cloud was underpaid by 1M dollars in July and not paid (7M dollars) in August 2023; compute had been given to outsiders for free. | press, on the same documents | The Register, 3 April 2024 |
+# | The bill to Amazon's cloud was underpaid by 1M dollars in July 2023, and the company had no plan to pay the 7M dollars of August; compute had been given to outsiders for free. | press, on the same documents | The Register, 3 April 2024 |
 # | Stable Diffusion v1 took 150,000 hours of A100 GPUs. | company | model card of Stable Diffusion v1, 2022 |
 # | A round of 80M dollars and a new chief executive, after the founder had resigned in March. | press | thewrap.com, June 2024 |
 #
@@ -407,7 +407,7 @@ check("2.2", ring_all_reduce)
 
 # %% [markdown] id="aloud-2-2" tags=["solution"]
 # **What to say out loud.** In each of the $2(n-1)$ steps a rank sends and receives one chunk of $B/n$ bytes, so it sends $2B(n-1)/n$ in all: less than $2B$, however many ranks there are.
-# That is also the least that is possible: each rank must learn $n - 1$ other chunks' sums, and its own parts of them must have left it (Patarasu and Yuan 2009). A rank that collects everything and sends the sum back would move $(n-1)B$ each way.
+# That is also the least that is possible: each rank must learn $n - 1$ other chunks' sums, and its own parts of them must have left it (Patarasuk and Yuan 2009). A rank that collects everything and sends the sum back would move $(n-1)B$ each way.
 # What does grow with $n$ is the number of steps, so the latency: a ring is best for large tensors. For small ones trees need only about $\log_2 n$ steps; NCCL chooses between the two (its double trees came in version 2.4, 2019).
 # The two halves have names of their own, reduce-scatter and all-gather, and sharded training (ZeRO, FSDP) uses them apart: gradients need only the first, weights only the second.
 #
@@ -1001,8 +1001,9 @@ plots.bars(
 # %% id="slow-link-loss"
 curves = {name.partition(": ")[2]: values for name, values in runs.items() if name.startswith("loss curve")}
 shown = ("default", "fp16, buckets of 1 MB", "PowerSGD of rank 4", "largest 1 %")
+steps = np.arange(0, len(curves["default"]), 3)  # every third: its markers tell the lines apart in grey print
 plots.lines(
-    {name: (np.cumsum([milliseconds[name] / 1e3] * len(curves[name])), curves[name]) for name in shown},
+    {name: ((steps + 1) * milliseconds[name] / 1e3, np.array(curves[name])[steps]) for name in shown},
     title="What counts is the loss after so many seconds",
     xlabel="seconds of training on the slow link",
     ylabel="loss, nats per byte",
@@ -1012,7 +1013,7 @@ print("after", len(curves["default"]), "steps:", ", ".join(f"{name} {np.mean(cur
 # %% [markdown] id="slow-link-read" tags=["solution"]
 # **What to say out loud.** Without communication a step takes 0.17 s, with PyTorch's default 0.38 s: more than half of the time this node waits. The default puts 13 MB into two buckets, so almost everything is sent after backward has ended. Buckets of 1 MB send the same bytes and win a quarter, for nothing: the sending moves behind the computing.
 # Half the bytes (fp16) win a little more; both together 1.8 times, and the loss curve is the default's to three digits. PowerSGD of rank 4 sends $(256 + 256) \cdot 4$ numbers in place of $256 \cdot 256$, a thirtieth, and gains hardly more, since there is little waiting left and it computes instead; so I would take half precision and small buckets, the change that touches the mathematics least.
-# The largest 1 % also costs computing (finding them), and its loss is a little behind after 60 steps. *And on NVLink or InfiniBand?* The link is some thousand times faster there; then the number of messages counts, so larger buckets are better, and compression loses. It is the ratio of computing to sending that decides, and it has to be measured where one trains.
+# The largest 1 % also costs computing (finding them), and its loss is a little behind after 60 steps. *And on NVLink or InfiniBand?* InfiniBand of 400 Gbit/s is 800 times this link, the NVLink of an H100 (900 GB/s, both directions together; NVIDIA's data sheet, 2023) some ten thousand times; then the number of messages counts, so larger buckets are better, and compression loses. It is the ratio of computing to sending that decides, and it has to be measured where one trains.
 # *What does this not show?* The delay of real switches, lost packets, many nodes: the cable is virtual, only its rate is real.
 
 # %% [markdown] id="faults-text"
@@ -1048,7 +1049,7 @@ except ddp.WorkerError as error:
 # Now the real thing. The same training is started twice with PyTorch's own launcher, `torchrun`, each with two ranks and a checkpoint every four steps. In one of them rank 1 is killed with SIGKILL in the middle of the run; `--max-restarts=1` starts both ranks again, and they go on from the last checkpoint.
 # The digest is the SHA-256 of the final weights: does a run that died end where an undisturbed one does?
 
-# %% id="restart-run" tags=["nbval-ignore-output"]
+# %% id="restart-run"
 def torchrun(*options: str) -> dict:
     """Train with two ranks under PyTorch's own launcher; what rank 0 reported at the end."""
     with tempfile.TemporaryDirectory() as folder:
@@ -1276,7 +1277,7 @@ print(f"and {reported / 11e6:.0f} times the reported revenue")
 # %% [markdown] id="bill-read" tags=["solution"]
 # **What to say out loud.** A published model is a small part of a compute bill. At the list price the whole reported year would have paid for more than a hundred runs of a 7B language model: the rest is experiments, failed runs, a fleet that is rented whether it is used or not, and, as the report says, compute given to outsiders.
 # So the first questions to such a company are not about kernels: what share of the rented hours ran a job, what share of those jobs ended in something that was used, and what utilisation did they reach? Each is a factor; two of them at one half are a factor of four.
-# *What is weak in this estimate?* The list price: large customers pay less, long contracts fix a fleet, and prices fall (an H100 at AWS on demand: 12.29 dollars in July 2023, about 3.90 dollars in March 2026, both as reported). The number is reported by the press from internal documents, not audited.
+# *What is weak in this estimate?* The list price: large customers pay less, long contracts fix a fleet, and prices fall, by how much depends on whom one asks (an H100 at AWS on demand: 12.29 dollars an hour in July 2023; for early 2026 the reports run from 3.90 to 10 dollars). The number is reported by the press from internal documents, not audited.
 
 # %% [markdown] id="nodes-text"
 # ## 10 · From one laptop to many nodes
