@@ -20,6 +20,7 @@ from helpers import estimates
 from helpers.estimates import (
     GPUS,
     RUNS,
+    accuracy_standard_error,
     all_gather_bytes,
     all_gather_seconds,
     all_reduce_bytes,
@@ -30,6 +31,7 @@ from helpers.estimates import (
     compute_optimal_tokens,
     cost_per_million_tokens,
     decode_tokens_per_second,
+    exact_shapley_evaluations,
     kv_cache_bytes,
     minhash_collision,
     minhash_threshold,
@@ -325,6 +327,18 @@ def test_class_weights_of_counts_without_names_are_numbered():
     assert balanced_class_weights([90, 10]) == {0: 100 / 180, 1: 5.0}
 
 
+@given(st.floats(0, 1), st.integers(1, 10_000))
+def test_the_standard_error_is_that_of_the_binomial_distribution(accuracy, examples):
+    assert accuracy_standard_error(accuracy, examples) == pytest.approx(
+        stats.binom(examples, accuracy).std() / examples, abs=1e-12
+    )
+
+
+def test_a_network_of_n_features_has_as_many_coalitions_as_are_listed():
+    coalitions = [set(some) for size in range(8) for some in itertools.combinations(range(7), size)]
+    assert exact_shapley_evaluations(7) == len(coalitions)
+
+
 # ------------------------------------------------------------------------------------------------------ company
 
 
@@ -402,6 +416,9 @@ HEADS = {"key_value_heads": 8, "head_width": 128}
         (lambda: balanced_class_weights({"rare": 0}), ValueError, "counts\\['rare'\\] must be at least 1, got 0"),
         (lambda: balanced_class_weights("aab"), TypeError, "counts must be a mapping or a sequence .* got str"),
         (lambda: balanced_class_weights([0.5, 0.5]), TypeError, "counts\\[0\\] must be a whole number"),
+        (lambda: accuracy_standard_error(90, 100), ValueError, "accuracy must be a share between 0 and 1, got 90"),
+        (lambda: accuracy_standard_error(0.9, 0), ValueError, "examples must be at least 1"),
+        (lambda: exact_shapley_evaluations(0), ValueError, "features must be at least 1"),
         (lambda: runway_months(-1, 1), ValueError, "cash must be finite and at least 0"),
         (lambda: runway_months(1, math.nan), ValueError, "monthly_costs must be finite"),
         (lambda: runway_months(1, 1, True), TypeError, "monthly_revenue must be a number, got bool"),
