@@ -8,8 +8,8 @@ Memory: `training_memory`, `activation_bytes`, `gpt_parameters`, `model_bytes`. 
 `all_gather_bytes`, their seconds, `pipeline_bubble`, `data_parallel_efficiency`. Training: `training_flops`,
 `compute_optimal_tokens`, `gpu_hours`, `utilisation`, `training_cost`. Serving: `kv_cache_bytes`,
 `decode_tokens_per_second`, `prefill_seconds`, `compute_bound_batch`, `cost_per_million_tokens`, `speculative_speedup`.
-Data: `minhash_collision`, `balanced_class_weights`,
-`accuracy_standard_error`. Explanation: `exact_shapley_evaluations`. Company: `runway_months`. Published: `GPUS`, `RUNS`, `PRICES`.
+Data: `minhash_collision`, `balanced_class_weights`, `accuracy_standard_error`. Explanation:
+`exact_shapley_evaluations`. Company: `runway_months`. Published: `GPUS`, `RUNS`, `PRICES`.
 
 What this does not know: memory that is lost to fragmentation, failed nodes, and the experiments before the run that is
 published. An estimate within a third of the truth is a good one.
@@ -80,6 +80,7 @@ _MODULES = {
     ),
     "company": ("runway_months",),
     "data": (
+        "accuracy_standard_error",
         "balanced_class_weights",
         "minhash_collision",
         "minhash_threshold",
