@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 from sklearn.utils.class_weight import compute_class_weight
@@ -184,6 +184,7 @@ def test_a_million_tokens_cost_what_the_hours_cost():
 # ------------------------------------------------------------------------------------------ speculative decoding
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 1.0), st.integers(0, 6))
 def test_the_tokens_per_step_are_the_mean_over_all_ways_in_which_drafts_are_kept(acceptance, draft):
     # each of the 2^draft outcomes: the kept run before the first rejection, and one token of the large model
@@ -259,6 +260,7 @@ def gpipe_idle_share(stages: int, microbatches: int) -> float:
     return 1 - 2 * microbatches / max(finished.values())
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 24))
 def test_the_bubble_is_the_idle_share_of_a_schedule_that_is_laid_out(stages, microbatches):
     assert pipeline_bubble(stages, microbatches) == pytest.approx(gpipe_idle_share(stages, microbatches))
@@ -280,6 +282,7 @@ def test_chinchilla_comes_out():
     assert compute_optimal_parameters(5.76e23) == pytest.approx(67e9, rel=0.05)
 
 
+@settings(deadline=None)
 @given(st.floats(1e15, 1e26), st.floats(1, 2000))
 def test_the_optimal_model_on_its_optimal_tokens_takes_the_compute_that_there_is(flops, ratio):
     parameters = compute_optimal_parameters(flops, ratio)
@@ -315,6 +318,7 @@ def test_the_threshold_is_where_the_curve_is_steepest():
     assert minhash_threshold(bands, rows) == pytest.approx(steepest, abs=0.02)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 200), min_size=1))
 def test_class_weights_are_those_of_scikit_learn(counts):
     labels = [name for name, count in counts.items() for _ in range(count)]
@@ -327,6 +331,7 @@ def test_class_weights_of_counts_without_names_are_numbered():
     assert balanced_class_weights([90, 10]) == {0: 100 / 180, 1: 5.0}
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(1, 10_000))
 def test_the_standard_error_is_that_of_the_binomial_distribution(accuracy, examples):
     assert accuracy_standard_error(accuracy, examples) == pytest.approx(
@@ -342,6 +347,7 @@ def test_a_network_of_n_features_has_as_many_coalitions_as_are_listed():
 # ------------------------------------------------------------------------------------------------------ company
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e9), st.floats(1e3, 1e8), st.floats(0, 1e8))
 def test_the_runway_is_the_month_in_which_a_ledger_goes_below_zero(cash, costs, revenue):
     months = runway_months(cash, costs, revenue)

@@ -232,7 +232,8 @@ AFTER = re.compile(
 NUMBER = re.compile(r"(?:\d{1,3}(?:[,_ ']\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?")
 POWER = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^|\*\*)\s*\(?([+-]?\d+)\)?")
 TIMES_TEN = re.compile(r"(\d)\s*(?:[×xX*·⋅]\s*10\s*(?:\^|\*\*)\s*\(?([+-]?\d+)\)?)")
-RANGE = re.compile(r"(?<![eE])\d\s*[a-zA-Z%]*\s*(?:-|–|—|\bto\b|\bor\b|至|到|～|~)\s*\d")
+EXPONENT = re.compile(r"(?<=[\d.])[eE][+-]?\d+")
+RANGE = re.compile(r"\d\s*[a-zA-Z%]*\s*(?:-|–|—|\bto\b|\bor\b|至|到|～|~)\s*\d")
 WORDS = re.compile(
     r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|half|dozen|"
     r"a few|few|several|many|a lot|an? (?:day|week|month|hour|year|minute|second|million|billion))\b|"
@@ -311,7 +312,7 @@ def _refuse(tidy: str, text: str) -> None:
         )
     if re.match(r"(?:[$€£¥]\s*)?-\s*[\d.]", tidy):
         raise QuantityError(f"an answer above 0 is wanted, got {text!r}", f"答案应当大于 0，你写的是 {text!r}")
-    if RANGE.search(tidy):
+    if RANGE.search(EXPONENT.sub("", tidy)):
         raise QuantityError(f"commit to one number, not a range: {text!r}", f"请给一个数，不要给区间：{text!r}")
     if re.search(r"\d,\d{1,2}(?!\d)|\d,\d{4,}", tidy):
         raise QuantityError(
