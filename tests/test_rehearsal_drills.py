@@ -143,7 +143,8 @@ def test_what_is_no_quantity_gets_an_error_of_its_kind_in_both_languages(text, m
     with pytest.raises(QuantityError, match=message) as caught:
         parse_quantity(text)
     assert re.search("[一-鿿]", caught.value.text.zh)
-    assert caught.value.text.en == str(caught.value)
+    assert caught.value.text.en == caught.value.en == str(caught.value)
+    assert caught.value.text.zh == caught.value.zh
 
 
 def test_there_are_more_than_twenty_kinds_of_bad_input():

@@ -23,11 +23,11 @@ LONGEST = 80
 
 
 class QuantityError(ValueError):
-    """What was typed is no quantity, or not one of the asked kind. `.text` says why in both languages."""
+    """What was typed is no quantity, or not one of the asked kind. `.en`, `.zh` and `.text` say why."""
 
     def __init__(self, en: str, zh: str) -> None:
         super().__init__(en)
-        self.text = Text(en, zh)
+        self.en, self.zh, self.text = en, zh, Text(en, zh)
 
 
 @dataclass(frozen=True)
