@@ -90,7 +90,7 @@ def _all_units() -> dict[str, Unit]:
         add(name, "time", seconds, also)
         gpu = [f"GPU-{one}" for one in (name, *also.split())] + [f"GPU{one}" for one in (name, *also.split())]
         add(f"GPU-{'hours' if name == 'h' else name}", "GPU time", seconds, " ".join(gpu))
-    units |= dict.fromkeys(("卡时", "GPU卡时", "卡小时"), units["GPU-hours"])
+    units |= dict.fromkeys(("卡时", "GPU卡时", "GPU-卡时", "卡小时"), units["GPU-hours"])
     units |= dict.fromkeys(("卡天", "卡日"), units["GPU-days"])
     add("$", "dollars", 1.0, "dollar dollars USD usd US$ bucks 美元 美金 刀")
     add("%", "share", 0.01, "percent pct 个百分点")
