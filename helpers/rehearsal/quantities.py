@@ -97,12 +97,8 @@ def _all_units() -> dict[str, Unit]:
     add("×", "times", 1.0, "x X times 倍 fold -fold")
     for name, also in COUNTS.items():
         add(name, name, 1.0, also)
-    add(
-        "tokens/s",
-        "tokens per second",
-        1.0,
-        "token/s tok/s toks/s t/s tps token/秒 tokens/秒 个token/秒 词元/秒 个token/s",
-    )
+    for token in ("token", "tokens", "tok", "toks", "t", "词元", "个token", "个tokens", "个词元"):
+        add("tokens/s", "tokens per second", 1.0, f"{token}/s {token}/秒 tps")
     return units
 
 
