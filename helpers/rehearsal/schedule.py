@@ -180,10 +180,13 @@ def _good(head: Head, moment: datetime) -> Review:
 
 
 def _fill(order: Sequence[Due], budget: float) -> list[Due]:
-    """Greedy in the order given; the first one that does not fit ends it, so that nothing urgent is passed over."""
+    """Greedy in the order given; the first one that does not fit ends it, so that nothing urgent is passed over.
+
+    While any time is left, one question is asked, however long it is.
+    """
     chosen: list[Due] = []
     for one in order:
-        if one.minutes > budget:
+        if budget <= 0 or (chosen and one.minutes > budget):
             break
         budget -= one.minutes
         chosen.append(replace(one))
