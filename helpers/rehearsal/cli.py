@@ -130,6 +130,31 @@ def due(
         rehearse_today(console, bank, history, lang=lang, areas=area, level=level or "", minutes=minutes, now=_now)
 
 
+@app.command(epilog="Example: rehearse mock --area efficiency --area inference --level senior --minutes 30 --lang zh")
+def mock(
+    lang: Lang = "en",
+    area: Area = None,
+    level: Level = "senior",
+    minutes: Annotated[float, typer.Option(min=10, max=120, help="Answering time, in minutes.")] = 30,
+    resume: Annotated[
+        bool | None, typer.Option("--resume/--new", help="Go on with an interrupted interview, or begin a new one.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+) -> None:
+    """A mock interview: warm-up, depth, estimation, debugging, a start-up question; a report at the end."""
+    from helpers.rehearsal.interview import hold
+
+    console = _console()
+    bank = _bank(console)
+    _history(console)
+    with _stoppable(lang):
+        try:
+            hold(console, bank, level=level or "senior", minutes=minutes, lang=lang, areas=area or (), resume=resume,
+                 out=out)  # fmt: skip
+        except (ValueError, OSError) as error:
+            raise _fail(str(error)) from None
+
+
 @app.command(epilog="Example: rehearse show adam-memory --lang zh")
 def show(name: Annotated[str, typer.Argument(metavar="ID", help="Id of a question.")], lang: Lang = "en") -> None:
     """A question with its rubric, mistakes and model answer."""

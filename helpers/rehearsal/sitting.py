@@ -118,7 +118,7 @@ class Sitting:
 
     def _rating(self, score: float, missed: Sequence[Point], made: Sequence[Mistake]) -> tuple[int, str]:
         share = f"{score:.0%} of the weight"
-        musts = [point.id for point in missed if point.must]
+        musts = [str(self.question.rubric.index(point) + 1) for point in missed if point.must]
         if musts:
             return 1, f"{share}; a must was missed: {', '.join(musts)}"
         if score < AGAIN:

@@ -101,15 +101,22 @@ class Screen:
 
     # --- the steps of a question
 
-    def ask(self, sitting: Sitting, bank: Bank, *, asked: Sequence[str] = (), title: str = "") -> Outcome:
-        """A whole question, from its prompt to what comes next. Raises Stop when the learner stops."""
+    def ask(
+        self, sitting: Sitting, bank: Bank, *, asked: Sequence[str] = (), title: str = "", follow_ups: bool = True
+    ) -> Outcome:
+        """A whole question, from its prompt to what comes next. Raises Stop when the learner stops.
+
+        Args:
+            asked: ids of questions that are no follow-up any more.
+            follow_ups: offer one; in an interview the interviewer decides.
+        """
         self.show_prompt(sitting, title)
         self.answer(sitting)
         while True:
             outcome = self.judge(sitting)
             self.show_answer(sitting.question, outcome.verdict.missed)
             follow = follow_up(sitting.question, outcome.verdict.missed, outcome.verdict.score, asked=asked)
-            known = follow is not None and follow.id in bank
+            known = follow_ups and follow is not None and follow.id in bank
             wanted = self._next(bank.question(follow.id) if follow and known else None)
             if wanted == "u":
                 undo(outcome.review)
