@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 from sklearn.utils.class_weight import compute_class_weight
@@ -20,6 +20,7 @@ from helpers import estimates
 from helpers.estimates import (
     GPUS,
     RUNS,
+    accuracy_standard_error,
     all_gather_bytes,
     all_gather_seconds,
     all_reduce_bytes,
@@ -30,6 +31,7 @@ from helpers.estimates import (
     compute_optimal_tokens,
     cost_per_million_tokens,
     decode_tokens_per_second,
+    exact_shapley_evaluations,
     kv_cache_bytes,
     minhash_collision,
     minhash_threshold,
@@ -182,6 +184,7 @@ def test_a_million_tokens_cost_what_the_hours_cost():
 # ------------------------------------------------------------------------------------------ speculative decoding
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 1.0), st.integers(0, 6))
 def test_the_tokens_per_step_are_the_mean_over_all_ways_in_which_drafts_are_kept(acceptance, draft):
     # each of the 2^draft outcomes: the kept run before the first rejection, and one token of the large model
@@ -257,6 +260,7 @@ def gpipe_idle_share(stages: int, microbatches: int) -> float:
     return 1 - 2 * microbatches / max(finished.values())
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(1, 24))
 def test_the_bubble_is_the_idle_share_of_a_schedule_that_is_laid_out(stages, microbatches):
     assert pipeline_bubble(stages, microbatches) == pytest.approx(gpipe_idle_share(stages, microbatches))
@@ -278,6 +282,7 @@ def test_chinchilla_comes_out():
     assert compute_optimal_parameters(5.76e23) == pytest.approx(67e9, rel=0.05)
 
 
+@settings(deadline=None)
 @given(st.floats(1e15, 1e26), st.floats(1, 2000))
 def test_the_optimal_model_on_its_optimal_tokens_takes_the_compute_that_there_is(flops, ratio):
     parameters = compute_optimal_parameters(flops, ratio)
@@ -313,6 +318,7 @@ def test_the_threshold_is_where_the_curve_is_steepest():
     assert minhash_threshold(bands, rows) == pytest.approx(steepest, abs=0.02)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 200), min_size=1))
 def test_class_weights_are_those_of_scikit_learn(counts):
     labels = [name for name, count in counts.items() for _ in range(count)]
@@ -325,9 +331,23 @@ def test_class_weights_of_counts_without_names_are_numbered():
     assert balanced_class_weights([90, 10]) == {0: 100 / 180, 1: 5.0}
 
 
+@settings(deadline=None)
+@given(st.floats(0, 1), st.integers(1, 10_000))
+def test_the_standard_error_is_that_of_the_binomial_distribution(accuracy, examples):
+    assert accuracy_standard_error(accuracy, examples) == pytest.approx(
+        stats.binom(examples, accuracy).std() / examples, abs=1e-12
+    )
+
+
+def test_a_network_of_n_features_has_as_many_coalitions_as_are_listed():
+    coalitions = [set(some) for size in range(8) for some in itertools.combinations(range(7), size)]
+    assert exact_shapley_evaluations(7) == len(coalitions)
+
+
 # ------------------------------------------------------------------------------------------------------ company
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e9), st.floats(1e3, 1e8), st.floats(0, 1e8))
 def test_the_runway_is_the_month_in_which_a_ledger_goes_below_zero(cash, costs, revenue):
     months = runway_months(cash, costs, revenue)
@@ -402,6 +422,9 @@ HEADS = {"key_value_heads": 8, "head_width": 128}
         (lambda: balanced_class_weights({"rare": 0}), ValueError, "counts\\['rare'\\] must be at least 1, got 0"),
         (lambda: balanced_class_weights("aab"), TypeError, "counts must be a mapping or a sequence .* got str"),
         (lambda: balanced_class_weights([0.5, 0.5]), TypeError, "counts\\[0\\] must be a whole number"),
+        (lambda: accuracy_standard_error(90, 100), ValueError, "accuracy must be a share between 0 and 1, got 90"),
+        (lambda: accuracy_standard_error(0.9, 0), ValueError, "examples must be at least 1"),
+        (lambda: exact_shapley_evaluations(0), ValueError, "features must be at least 1"),
         (lambda: runway_months(-1, 1), ValueError, "cash must be finite and at least 0"),
         (lambda: runway_months(1, math.nan), ValueError, "monthly_costs must be finite"),
         (lambda: runway_months(1, 1, True), TypeError, "monthly_revenue must be a number, got bool"),

@@ -8,7 +8,8 @@ Memory: `training_memory`, `activation_bytes`, `gpt_parameters`, `model_bytes`. 
 `all_gather_bytes`, their seconds, `pipeline_bubble`, `data_parallel_efficiency`. Training: `training_flops`,
 `compute_optimal_tokens`, `gpu_hours`, `utilisation`, `training_cost`. Serving: `kv_cache_bytes`,
 `decode_tokens_per_second`, `prefill_seconds`, `compute_bound_batch`, `cost_per_million_tokens`, `speculative_speedup`.
-Data: `minhash_collision`, `balanced_class_weights`. Company: `runway_months`. Published: `GPUS`, `RUNS`, `PRICES`.
+Data: `minhash_collision`, `balanced_class_weights`, `accuracy_standard_error`. Explanation:
+`exact_shapley_evaluations`. Company: `runway_months`. Published: `GPUS`, `RUNS`, `PRICES`.
 
 What this does not know: memory that is lost to fragmentation, failed nodes, and the experiments before the run that is
 published. An estimate within a third of the truth is a good one.
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
         pipeline_bubble,
     )
     from helpers.estimates.company import runway_months
-    from helpers.estimates.data import balanced_class_weights, minhash_collision, minhash_threshold
+    from helpers.estimates.data import (
+        accuracy_standard_error,
+        balanced_class_weights,
+        minhash_collision,
+        minhash_threshold,
+    )
+    from helpers.estimates.explanation import exact_shapley_evaluations
     from helpers.estimates.memory import (
         OPTIMISER_STATES,
         PRECISIONS,
@@ -73,10 +80,12 @@ _MODULES = {
     ),
     "company": ("runway_months",),
     "data": (
+        "accuracy_standard_error",
         "balanced_class_weights",
         "minhash_collision",
         "minhash_threshold",
     ),
+    "explanation": ("exact_shapley_evaluations",),
     "memory": (
         "OPTIMISER_STATES",
         "PRECISIONS",
@@ -129,6 +138,7 @@ __all__ = [
     "Price",
     "Run",
     "TrainingCost",
+    "accuracy_standard_error",
     "activation_bytes",
     "all_gather_bytes",
     "all_gather_seconds",
@@ -141,6 +151,7 @@ __all__ = [
     "cost_per_million_tokens",
     "data_parallel_efficiency",
     "decode_tokens_per_second",
+    "exact_shapley_evaluations",
     "gpt_parameters",
     "gpu_hours",
     "human",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from typing import Any
 
 from helpers.estimates.quantities import positive, whole
@@ -52,3 +53,17 @@ def balanced_class_weights(counts: Mapping[Any, int] | Sequence[int]) -> dict[An
         whole(f"counts[{name!r}]", count)
     total = sum(per_class.values())
     return {name: total / (len(per_class) * count) for name, count in per_class.items()}
+
+
+def accuracy_standard_error(accuracy: float, examples: int) -> float:
+    """Standard error of an accuracy measured on independent examples: √(p(1-p)/n). Twice it is about a 95 % interval.
+
+    Two models differ when their difference is large against this, or by a paired test on the same examples, which is
+    sharper. Examples of one group (a user, a document) count as fewer. Raises TypeError or ValueError for bad numbers.
+    The binomial distribution; Dietterich, "Approximate statistical tests", 1998, for the paired one (McNemar).
+    """
+    positive("accuracy", accuracy, zero=True)
+    if accuracy > 1:
+        raise ValueError(f"accuracy must be a share between 0 and 1, got {accuracy}")
+    whole("examples", examples)
+    return sqrt(accuracy * (1 - accuracy) / examples)

@@ -23,6 +23,7 @@ __all__ = ["CALLS", "arithmetic", "recompute", "verify"]
 
 CALLS = frozenset(
     {
+        "accuracy_standard_error",
         "activation_bytes",
         "all_gather_bytes",
         "all_gather_seconds",
@@ -35,6 +36,7 @@ CALLS = frozenset(
         "cost_per_million_tokens",
         "data_parallel_efficiency",
         "decode_tokens_per_second",
+        "exact_shapley_evaluations",
         "gpt_parameters",
         "gpu_hours",
         "kv_cache_bytes",
