@@ -42,9 +42,12 @@ def rehearse_today(
         one = queue.pop(0)
         asked.append(one.question)
         title = f"{min(len(asked), total)}/{total} · {word(lang, one.why)}"
-        question = bank.question(one.question)
-        outcome = screen.ask(Sitting(question, language=lang, level=_fitting(level, bank, one)), bank, asked=asked,
-                             title=title)  # fmt: skip
+        question = bank.usable(one.question)
+        if question is None:
+            screen.left_out(bank)
+            continue
+        sitting = Sitting(question, language=lang, level=_fitting(level, question.levels))
+        outcome = screen.ask(sitting, bank, asked=asked, title=title)
         if outcome.follow:
             queue = [one for one in queue if one.question != outcome.follow]
             queue.insert(0, Due(outcome.follow, "due", bank[outcome.follow].minutes))
@@ -59,7 +62,6 @@ def _begun_first(queue: Sequence[Due], heads: dict) -> list[Due]:
     return first + [one for one in queue if one.question not in begun]
 
 
-def _fitting(level: str, bank: Bank, one: Due) -> str:
-    """The learner's level, or the nearest that the question is for."""
-    levels = bank[one.question].levels
-    return level if not level or level in levels else ""
+def _fitting(level: str, levels: Sequence[str]) -> str:
+    """The learner's level; without one, or when the question is not for it, the question decides."""
+    return level if level in levels else ""

@@ -43,7 +43,10 @@ def hold(
         slot = mocks.next_slot(held, bank)
         if slot is None:
             break
-        question = bank.question(slot.question)
+        question = bank.usable(slot.question)
+        if question is None:
+            screen.left_out(bank)
+            continue
         sitting = Sitting(question, language=held.language, level=_level(held, question.levels), mock=held.id,
                           slot=slot.name)  # fmt: skip
         left = max(0, round(held.seconds_left / 60))

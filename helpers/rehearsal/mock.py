@@ -26,6 +26,7 @@ KINDS = {
 }
 WARM_UP_MINUTES = 4
 FOLLOW_UPS = 0.25  # of the time is left for them
+QUICKEST_MINUTES = 2.5  # a question on average: more are not asked, however quick the answers
 SHORTEST_MINUTES, LONGEST_MINUTES = 10, 120
 FOLLOW_UP = "follow-up"
 
@@ -177,8 +178,9 @@ def next_slot(mock: Mock, bank: Bank) -> Slot | None:
         return begun
     rest = [slot for slot in mock.slots if slot.question not in mock.asked and slot.question in bank]
     planned = sum(bank[slot.question].minutes for slot in rest) * 60
-    if follow := _follow(mock, bank, mock.seconds_left - planned):
-        return follow
+    spare = mock.seconds_left - planned
+    if found := _follow(mock, bank, spare) or _more_depth(mock, bank, rest, spare):
+        return found
     while (
         len(rest) > 1 and mock.seconds_left < 30 * bank[rest[0].question].minutes + 60 * bank[rest[-1].question].minutes
     ):
@@ -195,12 +197,24 @@ def _begun(mock: Mock, bank: Bank) -> Slot | None:
     return None
 
 
+def _more_depth(mock: Mock, bank: Bank, rest: Sequence[Slot], spare_s: float) -> Slot | None:
+    """For somebody who is quick: before the closing question as many more as the time allows."""
+    if len(rest) != 1 or len(mock.reviews) >= mock.minutes / QUICKEST_MINUTES:
+        return None
+    pool = [head for head in _pool(bank, (), mock.level, random.Random(mock.id)) if head.area != "start-up"]
+    wanted = [head for head in pool if not mock.areas or head.area in mock.areas]
+    asked = [bank[name] for name in {*mock.asked, rest[0].question} if name in bank]
+    head = _pick("depth", wanted, asked, spare_s / 60)
+    return Slot("depth", head.id) if head else None
+
+
 def _follow(mock: Mock, bank: Bank, spare_s: float) -> Slot | None:
     if not mock.reviews or mock.reviews[-1].slot == FOLLOW_UP or mock.reviews[-1].question not in bank:
         return None  # one follow-up a question: then the interviewer goes on
     last = mock.reviews[-1]
     taken = {*mock.asked, *(slot.question for slot in mock.slots)}
-    follow = follow_up(bank.question(last.question), last.missed, last.score, asked=taken)
+    question = bank.usable(last.question)
+    follow = follow_up(question, last.missed, last.score, asked=taken) if question else None
     if follow is None or follow.id not in bank or spare_s < 30 * bank[follow.id].minutes:
         return None
     return Slot(FOLLOW_UP, follow.id)

@@ -83,6 +83,15 @@ class Bank(Mapping[str, Head]):
             self._read[name] = read_question(self._heads[name].file)
         return self._read[name]
 
+    def usable(self, name: str) -> Question | None:
+        """The question, or None when its file has a fault: then it is left out from now on and told in `problems`."""
+        try:
+            return self.question(name)
+        except BankError as error:
+            del self._heads[name]
+            self.problems += error.problems
+            return None
+
     def _nearest(self, name: str) -> str:
         import difflib
 

@@ -17,6 +17,7 @@ from helpers.rehearsal.questions import Bank
 from helpers.rehearsal.schema import Place, Question
 from helpers.rehearsal.sitting import RATING_NAMES
 from helpers.rehearsal.state import Review
+from helpers.rehearsal.words import word
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#E69F00", "#d9d9d9", "#222222"  # Okabe and Ito (2008)
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -71,7 +72,8 @@ class Line:
 
 def lines_of(mock: Mock, bank: Bank) -> list[Line]:
     """The answered questions in their order; one that is no longer in the bank is left out."""
-    return [Line(review, bank.question(review.question)) for review in mock.reviews if review.question in bank]
+    found = [(review, bank.usable(review.question)) for review in mock.reviews if review.question in bank]
+    return [Line(review, question) for review, question in found if question is not None]
 
 
 def write_report(mock: Mock, bank: Bank, folder: Path) -> Path:
@@ -116,7 +118,15 @@ def _row(line: Line, language: str) -> tuple[str, ...]:
     review = line.review
     spent = f"{review.seconds / 60:.1f} / {review.planned / 60:g} {LABELS[language]['minutes']}"
     prompt = line.question.prompt.in_(language)
-    return review.slot, prompt, line.question.area, spent, f"{review.score:.0%}", RATING_NAMES[review.rating]
+    slot = word(language, f"slot-{review.slot}")
+    return (
+        slot,
+        prompt,
+        word(language, f"area-{line.question.area}"),
+        spent,
+        f"{review.score:.0%}",
+        RATING_NAMES[review.rating],
+    )
 
 
 def _missed(line: Line, language: str) -> list[str]:
@@ -187,7 +197,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, "Noto Sans SC", "PingFang SC", "Microsoft YaHei", sans-serif; max-width: 60rem;
   margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
 table { border-collapse: collapse; width: 100% } th, td { border-bottom: 1px solid #ccc; padding: .4rem .6rem;
-  text-align: left; vertical-align: top } svg { display: block; margin: 1rem 0; max-width: 100% }
+  text-align: left; vertical-align: top } td:nth-child(n+3) { white-space: nowrap } svg { display: block; margin: 1rem 0; max-width: 100% }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #1b1b1b } a { color: #8cc4f0 } }
 """
 
@@ -256,12 +266,11 @@ def picture(lines: Sequence[Line], language: str) -> str:
     """An SVG with two bars a question: the share of the points, and the time against the plan."""
     area, label = lines[0].question.area, LABELS[language]
     mean = sum(line.review.score for line in lines) / len(lines)
-    title = f"{area}: {mean:.0%} {label['said']}"
+    title = f"{word(language, f'area-{area}')}: {mean:.0%} {label['said']}"
     height = 44 + ROW * len(lines) + 22
     bars = "".join(_bars(line, 44 + ROW * n, language) for n, line in enumerate(lines))
-    key = f"■ {label['columns'][4]}"
-    legend = _text(LEFT, height - 6, key, fill=BLUE, size=12) + _text(LEFT + 90, height - 6, f"■ {label['time']}",
-                                                                      fill="#8a5f00", size=12)  # fmt: skip
+    legend = _legend(LEFT, height - 6, str(label["columns"][4]), BLUE)
+    legend += _legend(LEFT + 90, height - 6, str(label["time"]), ORANGE)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'role="img" aria-label="{escape(title)}" font-family="system-ui, \'Noto Sans SC\', sans-serif">'
@@ -288,6 +297,10 @@ def _bars(line: Line, top: int, language: str) -> str:
         + f'<line x1="{plan:.1f}" x2="{plan:.1f}" y1="{top + 18}" y2="{top + 32}" stroke="{INK}" stroke-width="2"/>'
         + _text(LEFT + BAR_WIDTH + 8, top + 30, minutes, size=12)
     )
+
+
+def _legend(x: float, y: float, text: str, fill: str) -> str:
+    return f'<rect x="{x}" y="{y - 10}" width="10" height="10" fill="{fill}"/>' + _text(x + 15, y, text, size=12)
 
 
 def _text(x: float, y: float, text: str, *, size: int, weight: str = "normal", fill: str = INK) -> str:

@@ -99,6 +99,10 @@ class Screen:
                 said = f"{text.strip()!r} ✗ → {accepted}"
                 self.console.print(Text(said, style="red"))
 
+    def left_out(self, bank: Bank) -> None:
+        """Say which question file was found faulty just now."""
+        self.console.print(Text(f"left out: {bank.problems[-1]}", style="yellow"))
+
     # --- the steps of a question
 
     def ask(
@@ -116,8 +120,8 @@ class Screen:
             outcome = self.judge(sitting)
             self.show_answer(sitting.question, outcome.verdict.missed)
             follow = follow_up(sitting.question, outcome.verdict.missed, outcome.verdict.score, asked=asked)
-            known = follow_ups and follow is not None and follow.id in bank
-            wanted = self._next(bank.question(follow.id) if follow and known else None)
+            offered = bank.usable(follow.id) if follow_ups and follow and follow.id in bank else None
+            wanted = self._next(offered)
             if wanted == "u":
                 undo(outcome.review)
                 self.say("undone", "yellow")
@@ -129,7 +133,7 @@ class Screen:
     def show_prompt(self, sitting: Sitting, title: str = "") -> None:
         """The question, before anything slow is loaded."""
         question = sitting.question
-        told = f"{question.area} · {question.kind} · {sitting.level} · {question.minutes:g} {self._w('minutes')}"
+        told = f"{self._w('area-' + question.area)} · {question.kind} · {sitting.level} · {question.minutes:g} {self._w('minutes')}"
         head = f"{title} · {told}" if title else told
         prompt = Text(question.prompt.in_(self.language), style="bold")
         self.console.print(Panel(prompt, title=head, title_align="left", subtitle=question.id, subtitle_align="right"))
