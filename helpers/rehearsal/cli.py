@@ -155,6 +155,100 @@ def mock(
             raise _fail(str(error)) from None
 
 
+@app.command(epilog="Example: rehearse drill kv-cache --number 3")
+def drill(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One drill; any of them without it.")] = None,
+    lang: Lang = "en",
+    number: Annotated[int, typer.Option(min=1, max=100, help="How many problems.")] = 5,
+    seed: Annotated[int | None, typer.Option(help="The same problems again.")] = None,
+    names: Annotated[bool, typer.Option("--list", help="List the drills.")] = False,
+) -> None:
+    """Estimation drills: type a number with its unit, see how far off it was and how it is worked out."""
+    from helpers.rehearsal.drills import DRILLS
+
+    console = _console()
+    if names:
+        return _list(console, [(one.name, one.area, one.title[lang]) for one in DRILLS.values()])
+    if name is not None and name not in DRILLS:
+        raise _unknown("drill", name, list(DRILLS))
+    from helpers.rehearsal import practice
+
+    with _stoppable(lang):
+        practice.drill(console, name, lang=lang, number=number, seed=seed)
+    return None
+
+
+@app.command(epilog="Example: rehearse debug --lang zh")
+def debug(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One round; the one least done without it.")
+    ] = None,
+    lang: Lang = "en",
+    names: Annotated[bool, typer.Option("--list", help="List the rounds.")] = False,
+) -> None:
+    """A debugging round: mark the lines that are wrong and say why; see what you found, missed, and what was fine."""
+    from helpers.rehearsal.debugging import ROUNDS
+
+    console = _console()
+    if names:
+        return _list(console, [(one.id, one.area, one.title[lang]) for one in ROUNDS.values()])
+    if name is not None and name not in ROUNDS:
+        raise _unknown("round", name, list(ROUNDS))
+    from helpers.rehearsal import practice
+
+    done = [event.data.get("name") for event in _history(console).of("round")]
+    with _stoppable(lang):
+        practice.debug(console, name or min(ROUNDS, key=done.count), lang=lang)
+    return None
+
+
+def _list(console: Console, rows: Sequence[tuple[str, str, str]]) -> None:
+    for name, area, title in rows:
+        console.print(f"{name:32} {area:18} {title}", markup=False)
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> typer.Exit:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"`rehearse {_COMMAND[what]} --list` shows them"
+    return _fail(f"no {what} {name!r}; {hint}")
+
+
+_COMMAND = {"drill": "drill", "round": "debug"}
+
+
+@app.command(epilog="Example: rehearse stats")
+def stats(lang: Lang = "en") -> None:
+    """How much is retained, what comes due, and which areas are weak."""
+    from helpers.rehearsal.listing import show_stats
+
+    console = _console()
+    bank, history = _bank(console), _history(console)
+    show_stats(console, bank, history, now=_now(), lang=lang)
+
+
+@export_app.command(epilog="Example: rehearse export anki interview.apkg")
+def anki(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="An .apkg file.")] = Path("interview-questions.apkg"),
+) -> None:
+    """All questions as an Anki package in both languages; importing it again makes no duplicates."""
+    from helpers.rehearsal.anki import export
+
+    try:
+        number = export(_bank(_console()), file)
+    except (ValueError, OSError) as error:
+        raise _fail(str(error)) from None
+    typer.echo(f"{number} notes in {file}, two cards each")
+
+
+@export_app.callback(invoke_without_command=True)
+def export(context: typer.Context) -> None:
+    """Write the questions for another program."""
+    if context.invoked_subcommand is None:
+        raise _fail("say for which program: rehearse export anki [FILE]")
+
+
 @app.command(epilog="Example: rehearse show adam-memory --lang zh")
 def show(name: Annotated[str, typer.Argument(metavar="ID", help="Id of a question.")], lang: Lang = "en") -> None:
     """A question with its rubric, mistakes and model answer."""

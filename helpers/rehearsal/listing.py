@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 
 from rich import box
 from rich.console import Console
@@ -11,10 +11,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from helpers.rehearsal import progress
 from helpers.rehearsal.questions import Bank
 from helpers.rehearsal.schedule import days_ahead, new_ones
 from helpers.rehearsal.schema import Question
-from helpers.rehearsal.state import Plan, Review
+from helpers.rehearsal.state import History, Plan, Review
+from helpers.rehearsal.words import word
 
 BAR = "█"
 
@@ -81,3 +83,38 @@ def plan_title(plan: Plan, now: datetime) -> str:
         return f"{minutes}, no interview date yet (rehearse plan --date 2027-01-15)"
     left = (plan.date - now.astimezone().date()).days
     return f"Interview on {plan.date}, {left} days ahead, {minutes}" if left >= 0 else f"{plan.date} is over, {minutes}"
+
+
+def show_stats(console: Console, bank: Bank, history: History, *, now: datetime, lang: str) -> None:
+    """Retention, the due load of two weeks, and the areas from the weakest on."""
+    reviews = history.reviews
+    if not reviews:
+        console.print(word(lang, "no_stats"))
+        return
+    seconds = sum(review.seconds for review in reviews)
+    answered = len({review.question for review in reviews})
+    console.print(word(lang, "stats", reviews=len(reviews), questions=answered, minutes=round(seconds / 60)))
+    found = progress.retention(reviews)
+    if found:
+        console.print(word(lang, "retention", known=found.known, predicted=found.predicted, n=found.reviews))
+    _show_areas(console, progress.areas(bank, reviews, now=now), lang)
+    _show_load(console, progress.load(bank, reviews, history.plan, now=now), lang)
+
+
+def _show_areas(console: Console, areas: Sequence[progress.AreaProgress], lang: str) -> None:
+    table = Table(title=word(lang, "areas_title"), title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("area", "seen", "score", "remembered"):
+        table.add_column(word(lang, f"column-{name}"), justify="left" if name == "area" else "right")
+    table.add_column("")
+    for one in areas:
+        score = f"{one.score:.0%}" if one.seen else "–"
+        bar = BAR * round(one.remembered * 20)
+        seen = f"{one.seen}/{one.questions}"
+        table.add_row(word(lang, f"area-{one.area}"), seen, score, f"{one.remembered:.0%}", bar)
+    console.print(table)
+
+
+def _show_load(console: Console, days: Mapping[date, int], lang: str) -> None:
+    console.print(Text(word(lang, "load_title"), style="bold"))
+    for day, number in days.items():
+        console.print(f" {day:%m-%d}  {number:3}  {BAR * number}")

@@ -197,7 +197,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, "Noto Sans SC", "PingFang SC", "Microsoft YaHei", sans-serif; max-width: 60rem;
   margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
 table { border-collapse: collapse; width: 100% } th, td { border-bottom: 1px solid #ccc; padding: .4rem .6rem;
-  text-align: left; vertical-align: top } td:nth-child(n+3) { white-space: nowrap } svg { display: block; margin: 1rem 0; max-width: 100% }
+  text-align: left; vertical-align: top }
+td:nth-child(n+3) { white-space: nowrap } svg { display: block; margin: 1rem 0; max-width: 100% }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #1b1b1b } a { color: #8cc4f0 } }
 """
 

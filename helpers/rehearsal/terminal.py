@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -133,7 +133,8 @@ class Screen:
     def show_prompt(self, sitting: Sitting, title: str = "") -> None:
         """The question, before anything slow is loaded."""
         question = sitting.question
-        told = f"{self._w('area-' + question.area)} · {question.kind} · {sitting.level} · {question.minutes:g} {self._w('minutes')}"
+        minutes = f"{question.minutes:g} {self._w('minutes')}"
+        told = f"{self._w('area-' + question.area)} · {question.kind} · {sitting.level} · {minutes}"
         head = f"{title} · {told}" if title else told
         prompt = Text(question.prompt.in_(self.language), style="bold")
         self.console.print(Panel(prompt, title=head, title_align="left", subtitle=question.id, subtitle_align="right"))
@@ -156,10 +157,17 @@ class Screen:
             rating = self._rate(verdict)
             if rating is not None:
                 break
+        event = self._until_saved(lambda: sitting.record(ticked, mistakes, rating=rating))
+        return Outcome(event.id, verdict)
+
+    def save(self, event: str, **data: Any) -> state.Event:
+        """Write an event to the log; when that fails, say why and try again until the learner gives it up (Stop)."""
+        return self._until_saved(lambda: state.append(event, **data))
+
+    def _until_saved(self, write: Callable[[], state.Event]) -> state.Event:
         while True:
             try:
-                event = sitting.record(ticked, mistakes, rating=rating)
-                return Outcome(event.id, verdict)
+                return write()
             except state.StateError as error:
                 self.say("not_saved", "bold red", why=error)
                 if self.line(self._w("try_again")).strip().lower() == "q":
