@@ -8,6 +8,7 @@ from helpers.lazy import names_of
 
 MODULES = {
     "schema": ("Question", "json_schema"),
+    "widgets": ("card", "interview", "rehearse"),
     "questions": ("Bank", "BankError", "Head", "Problem", "open_bank", "validate"),
 }
 

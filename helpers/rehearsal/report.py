@@ -85,11 +85,10 @@ def write_report(mock: Mock, bank: Bank, folder: Path) -> Path:
     if not lines:
         raise ValueError("no question of this interview was answered: there is nothing to report")
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {area: picture(some, mock.language) for area, some in by_area(lines).items()}
-    for area, drawn in pictures.items():
-        _write(folder / f"{area}.svg", drawn)
+    for area, some in by_area(lines).items():
+        _write(folder / f"{area}.svg", picture(some, mock.language))
     _write(folder / "report.md", markdown(mock, lines))
-    _write(folder / "report.html", html(mock, lines, pictures))
+    _write(folder / "report.html", html(mock, lines))
     return folder / "report.html"
 
 
@@ -158,7 +157,7 @@ def link(place: Place) -> tuple[str, str]:
 def markdown(mock: Mock, lines: Sequence[Line]) -> str:
     """The report as Markdown; its pictures lie beside it."""
     language, label = mock.language, LABELS[mock.language]
-    told = [f"# {label['title']}, {mock.begun.astimezone():%Y-%m-%d %H:%M}", "", *_summary(mock, lines), ""]
+    told = [f"# {_title(mock)}", "", *_summary(mock, lines), ""]
     told += ["| " + " | ".join(label["columns"]) + " |", "|---" * len(label["columns"]) + "|"]
     told += ["| " + " | ".join(_cell(text) for text in _row(line, language)) + " |" for line in lines]
     told += ["", f"## {label['areas']}", ""]
@@ -203,18 +202,24 @@ td:nth-child(n+3) { white-space: nowrap } svg { display: block; margin: 1rem 0; 
 """
 
 
-def html(mock: Mock, lines: Sequence[Line], pictures: dict[str, str]) -> str:
+def html(mock: Mock, lines: Sequence[Line]) -> str:
     """The report as one page that needs nothing else: style and pictures are in it."""
+    lang = "zh-CN" if mock.language == "zh" else "en"
+    top = f'<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>{escape(_title(mock))}</title>'
+    return f"{top}<style>{STYLE}</style></head><body>{body(mock, lines)}</body></html>\n"
+
+
+def body(mock: Mock, lines: Sequence[Line]) -> str:
+    """What stands on the page: a notebook shows this."""
     language, label = mock.language, LABELS[mock.language]
-    title = f"{label['title']}, {mock.begun.astimezone():%Y-%m-%d %H:%M}"
     head = "".join(f"<th>{escape(name)}</th>" for name in label["columns"])
     rows = "".join("<tr>" + "".join(f"<td>{escape(t)}</td>" for t in _row(line, language)) + "</tr>" for line in lines)
     parts = [
-        f"<h1>{escape(title)}</h1>",
+        f"<h1>{escape(_title(mock))}</h1>",
         *(f"<p>{escape(told)}</p>" for told in _summary(mock, lines)),
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>",
         f"<h2>{label['areas']}</h2>",
-        *pictures.values(),
+        *(picture(some, language) for some in by_area(lines).values()),
         f"<h2>{label['missed']}</h2>",
         _missed_html(lines, language),
         f"<h2>{label['mistakes']}</h2>",
@@ -222,9 +227,11 @@ def html(mock: Mock, lines: Sequence[Line], pictures: dict[str, str]) -> str:
         f"<h2>{label['next']}</h2>",
         _next_html(lines, language),
     ]
-    lang = "zh-CN" if language == "zh" else "en"
-    top = f'<!doctype html><html lang="{lang}"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-    return f"{top}<style>{STYLE}</style></head><body>" + "\n".join(parts) + "</body></html>\n"
+    return "\n".join(parts)
+
+
+def _title(mock: Mock) -> str:
+    return f"{LABELS[mock.language]['title']}, {mock.begun.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _missed_html(lines: Sequence[Line], language: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from helpers.rehearsal.schema import FollowUp, Level, Mistake, Point, Question
 
 RATING_NAMES = {number: name for name, number in state.RATINGS.items()}
+PAUSE_S = 0.4  # a pause of the keys after which the answer is saved
 AGAIN, HARD, GOOD = 0.5, 0.75, 0.95  # shares of the weight below which an answer is no better than that
 
 
@@ -201,6 +202,12 @@ def follow_up(
     if score < HARD or any(question.point(name).must for name in missed):
         return None
     return next((follow for follow in open_ones if follow.when == "strong"), None)
+
+
+def clock(seconds_left: float) -> str:
+    """Minutes and seconds, without a sign."""
+    minutes, seconds = divmod(round(abs(seconds_left)), 60)
+    return f"{minutes}:{seconds:02}"
 
 
 def _importance(question: Question, point: str) -> tuple[bool, int]:

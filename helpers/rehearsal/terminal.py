@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from helpers.rehearsal import state
-from helpers.rehearsal.sitting import Sitting, Verdict, follow_up, undo
+from helpers.rehearsal.sitting import PAUSE_S, Sitting, Verdict, clock, follow_up, undo
 from helpers.rehearsal.words import reason_in, word
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from helpers.rehearsal.questions import Bank
     from helpers.rehearsal.schema import Both, Mistake, Point, Question
 
-PAUSE_S = 0.4  # a pause of the keys after which the answer is saved
 LONGEST_UNSAVED_S = 3.0  # for somebody who types without any pause
 COLOURS = {1: "red", 2: "yellow", 3: "green", 4: "bright_green"}
 
@@ -280,12 +279,6 @@ class Screen:
         accepted = self._w("nexts_follow" if follow else "nexts")
         prompt = self._w("next_follow", prompt=follow.prompt.in_(self.language)) if follow else self._w("next")
         return str(self.choose(prompt, accepted, read))
-
-
-def clock(seconds_left: float) -> str:
-    """Minutes and seconds, without a sign."""
-    minutes, seconds = divmod(round(abs(seconds_left)), 60)
-    return f"{minutes}:{seconds:02}"
 
 
 class _Answering:
