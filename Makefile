@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help lab test check notebooks bench doctor set-up lock clean
+.PHONY: help lab rehearse test check notebooks bench doctor set-up lock clean
 
 PYTHON ?= python3
 TORCH ?= default
@@ -20,6 +20,9 @@ set-up:
 
 lab: set-up ## set up when needed, then open JupyterLab at the first notebook (TORCH=cpu: the smaller build)
 	@$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(NOTEBOOK) $(AS_ROOT) $(LAB_ARGS)
+
+rehearse: set-up ## set up when needed, then ask what is due today (REHEARSE_ARGS="mock --lang zh")
+	@$(BIN)/rehearse $(REHEARSE_ARGS)
 
 check: set-up ## the fast checks: style, types, spelling, links, notebooks against their sources
 	@$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["append_line", "leftovers", "replacing"]
+__all__ = ["append_line", "append_locked", "leftovers", "replacing", "user_folder"]
 
 
 @contextmanager
@@ -60,3 +60,26 @@ def append_line(path: str | os.PathLike[str], line: bytes, *, sync: bool = False
             raise OSError("the disk is full")
         if sync:
             os.fsync(log)
+
+
+def append_locked(path: str | os.PathLike[str], line: bytes, *, seconds: float, sync: bool = False) -> None:
+    """`append_line` while no other process appends to the same file; the folder is made when it is not there.
+
+    Raises OSError when the lock does not come free within `seconds`, when the folder cannot be written, and when the
+    disk is full; NotImplementedError on a file system that knows no locks.
+    """
+    from filelock import FileLock
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock", timeout=seconds):
+        append_line(path, line, sync=sync)
+
+
+def user_folder() -> Path:
+    """Where the learner's own records lie: in LAB_HOME when that is set, else in the user's data folder."""
+    home = os.environ.get("LAB_HOME")
+    if home:
+        return Path(home)
+    import platformdirs
+
+    return platformdirs.user_data_path("large-model-interview-lab", appauthor=False)

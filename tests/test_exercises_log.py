@@ -189,7 +189,7 @@ write = os.write
 def half(file, line):
     write(file, line[: len(line) // 2])
     os.kill(os.getpid(), signal.SIGKILL)
-log.os.write = half
+os.write = half
 log.record("1.1", "attempt", "torn")
 """
 
@@ -261,7 +261,7 @@ def test_a_log_that_may_not_be_opened_is_a_log_error(home):
 def test_a_full_disk_is_a_log_error_and_the_torn_line_is_mended_later(home, monkeypatch):
     log.record("1.1", "pass")
     write = os.write
-    monkeypatch.setattr(log.os, "write", lambda file, line: write(file, line[:20]))
+    monkeypatch.setattr(os, "write", lambda file, line: write(file, line[:20]))
     with pytest.raises(log.LogError, match="the disk is full"):
         log.record("1.2", "pass")
     monkeypatch.undo()

@@ -6,14 +6,11 @@ Kept in the user's data folder, or in the folder that LAB_HOME names. Nothing le
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import platformdirs
-
-from helpers.files import append_line
+from helpers.files import append_locked, user_folder
 
 SCHEMA = 1
 EVENTS = ("attempt", "pass", "hint", "reveal")
@@ -50,9 +47,7 @@ class History:
 
 def path() -> Path:
     """Where the log lies: in LAB_HOME when that is set, else in the user's data folder."""
-    home = os.environ.get("LAB_HOME")
-    folder = Path(home) if home else platformdirs.user_data_path("large-model-interview-lab", appauthor=False)
-    return folder / FILE
+    return user_folder() / FILE
 
 
 def record(exercise: str, event: str, detail: str = "") -> None:
@@ -78,12 +73,8 @@ def read() -> History:
 
 
 def _append(file: Path, line: bytes) -> None:
-    from filelock import FileLock
-
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{file}.lock", timeout=LOCK_SECONDS):
-            append_line(file, line)
+        append_locked(file, line, seconds=LOCK_SECONDS)
     except (OSError, NotImplementedError) as error:  # the second: a file system that knows no locks
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise LogError(f"{file.parent} cannot be written: {reason}") from error
