@@ -204,7 +204,7 @@ def debug(
 
 def _list(console: Console, rows: Sequence[tuple[str, str, str]]) -> None:
     for name, area, title in rows:
-        console.print(f"{name:32} {area:18} {title}", markup=False)
+        console.print(f"{name:32} {area:18} {title}", markup=False, soft_wrap=True)
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> typer.Exit:
