@@ -985,7 +985,7 @@ plots.lines(
 # **Predict before you run.** 13 MB over 500 Mbit/s (62.5 MB/s) are 0.2 s. Which helps more: smaller buckets, which hide the sending behind backward, or half the bytes?
 
 # %% id="slow-link"
-results = json.loads(Path(estimates.__file__).parents[1].joinpath("benchmarks/results/ddp_slow_link.json").read_text())
+results = json.loads(Path(estimates.__file__).parents[2].joinpath("benchmarks/results/ddp_slow_link.json").read_text())
 runs = {entry["figure"]: entry["runs"] for entry in results["figures"]}
 milliseconds = {name.partition(": ")[2]: float(np.median(values)) for name, values in runs.items() if name.startswith("milliseconds")}
 machine = results["machine"]
