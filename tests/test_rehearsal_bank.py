@@ -200,7 +200,8 @@ def test_an_unknown_follow_up_and_a_dead_end_are_told(tmp_path):
 def test_the_same_prompt_twice_is_told_even_with_other_punctuation(tmp_path):
     prompt = {"en": "how much memory does Adam need", "zh": "另一个？"}
     rehearsing.write(tmp_path, rehearsing.question(follow_ups=[{"id": "b", "when": "strong"}]))
-    rehearsing.write(tmp_path, rehearsing.question(id="b", prompt=prompt))
+    back = [{"id": "some-question", "when": "strong"}]
+    rehearsing.write(tmp_path, rehearsing.question(id="b", prompt=prompt, follow_ups=back))
     assert any("prompt.en: is the prompt of b too" in str(problem) for problem in validate(tmp_path))
 
 
