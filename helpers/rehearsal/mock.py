@@ -16,7 +16,7 @@ from helpers.rehearsal.questions import Bank, Head
 from helpers.rehearsal.sitting import follow_up
 
 ORDER = ("warm-up", "depth", "estimation", "debugging", "start-up")
-FIRST = ("depth", "warm-up", "estimation", "start-up", "debugging")  # what a short interview has: these, in this order
+FIRST = ("depth", "start-up", "warm-up", "estimation", "debugging")  # what a short interview has, in this order
 KINDS = {
     "warm-up": ("explain", "compare"),
     "depth": ("explain", "compare", "design", "ethics"),
@@ -25,7 +25,8 @@ KINDS = {
     "start-up": ("explain", "compare", "estimate", "design", "ethics"),
 }
 WARM_UP_MINUTES = 4
-FOLLOW_UPS = 0.25  # of the time is left for them
+FOLLOW_UPS = 0.2  # of the time is left for them
+LONGEST_SHARE = 0.3  # of the rest for one question, so that the others have room; but four minutes always fit
 QUICKEST_MINUTES = 2.5  # a question on average: more are not asked, however quick the answers
 SHORTEST_MINUTES, LONGEST_MINUTES = 10, 120
 FOLLOW_UP = "follow-up"
@@ -75,7 +76,7 @@ def compose(
 ) -> tuple[Slot, ...]:
     """The questions of an interview in their order: warm-up, depth, estimation, debugging, a start-up question.
 
-    What was asked least comes first, chance decides between the rest, and areas take turns. A quarter of the time is
+    What was asked least comes first, chance decides between the rest, and areas take turns. A fifth of the time is
     left for follow-ups.
 
     Args:
@@ -91,10 +92,11 @@ def compose(
     if not technical:
         raise ValueError(f"no question for level {level} in {', '.join(areas) or 'any area'}")
     budget = minutes * (1 - FOLLOW_UPS)
+    longest = max(4.0, LONGEST_SHARE * budget)
     chosen: list[tuple[str, Head]] = []
     for name in (*FIRST, *["depth"] * len(technical)):
         source = [head for head in pool if head.area == "start-up"] if name == "start-up" else technical
-        head = _pick(name, source, [one for _, one in chosen], budget)
+        head = _pick(name, source, [one for _, one in chosen], min(budget, longest))
         if head is not None:
             chosen.append((name, head))
             budget -= head.minutes
