@@ -60,6 +60,12 @@ class Mock:
         return self.minutes * 60 - sum(review.seconds for review in self.reviews)
 
     @property
+    def pace(self) -> float:
+        """How many times the planned time the answers took so far; at least 1."""
+        planned = sum(review.planned for review in self.reviews)
+        return max(1.0, sum(review.seconds for review in self.reviews) / planned) if planned else 1.0
+
+    @property
     def asked(self) -> list[str]:
         """Ids of the questions that were answered."""
         return [review.question for review in self.reviews]
@@ -173,21 +179,23 @@ def next_slot(mock: Mock, bank: Bank) -> Slot | None:
 
     When the time runs short, places in the middle are left out, so that the closing question is still asked.
     """
-    if mock.seconds_left < 60:
+    if mock.seconds_left <= 0:
         return None
     begun = _begun(mock, bank)
     if begun is not None:
         return begun
     rest = [slot for slot in mock.slots if slot.question not in mock.asked and slot.question in bank]
-    planned = sum(bank[slot.question].minutes for slot in rest) * 60
-    spare = mock.seconds_left - planned
+    spare = mock.seconds_left - sum(_seconds(mock, bank, slot) for slot in rest)
     if found := _follow(mock, bank, spare) or _more_depth(mock, bank, rest, spare):
         return found
-    while (
-        len(rest) > 1 and mock.seconds_left < 30 * bank[rest[0].question].minutes + 60 * bank[rest[-1].question].minutes
-    ):
+    while len(rest) > 1 and mock.seconds_left < _seconds(mock, bank, rest[0]) + _seconds(mock, bank, rest[-1]):
         rest.pop(0)
     return rest[0] if rest else None
+
+
+def _seconds(mock: Mock, bank: Bank, slot: Slot) -> float:
+    """What the question will take at the pace so far."""
+    return 60 * bank[slot.question].minutes * mock.pace
 
 
 def _begun(mock: Mock, bank: Bank) -> Slot | None:
