@@ -184,7 +184,8 @@ def next_slot(mock: Mock, bank: Bank) -> Slot | None:
     begun = _begun(mock, bank)
     if begun is not None:
         return begun
-    rest = [slot for slot in mock.slots if slot.question not in mock.asked and slot.question in bank]
+    reached = max((n for n, slot in enumerate(mock.slots) if slot.question in mock.asked), default=-1)
+    rest = [slot for slot in mock.slots[reached + 1 :] if slot.question in bank]  # what was left out stays left out
     spare = mock.seconds_left - sum(_seconds(mock, bank, slot) for slot in rest)
     if found := _follow(mock, bank, spare) or _more_depth(mock, bank, rest, spare):
         return found
@@ -225,6 +226,6 @@ def _follow(mock: Mock, bank: Bank, spare_s: float) -> Slot | None:
     taken = {*mock.asked, *(slot.question for slot in mock.slots)}
     question = bank.usable(last.question)
     follow = follow_up(question, last.missed, last.score, asked=taken) if question else None
-    if follow is None or follow.id not in bank or spare_s < 30 * bank[follow.id].minutes:
+    if follow is None or follow.id not in bank or spare_s < 45 * bank[follow.id].minutes * mock.pace:
         return None
     return Slot(FOLLOW_UP, follow.id)
