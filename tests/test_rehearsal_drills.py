@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.rehearsal.drills import DRILLS, Problem, QuantityError, drill, parse_quantity
-from helpers.rehearsal.drills.problem import number, short, step
+from helpers.rehearsal.drills.problem import UNITS_ZH, number, short, step
 from helpers.rehearsal.quantities import UNITS
 from helpers.rehearsal.text import Text
 
@@ -230,7 +230,7 @@ def test_the_derivation_is_arithmetic_that_ends_in_the_formula_s_answer(problem)
     assert problem.steps[-1].unit == problem.unit
     for line, one in zip(problem.derivation, problem.steps, strict=True):
         assert line.en.endswith(short(one.value, one.unit))
-        assert line.zh.endswith(short(one.value, one.unit))
+        assert line.zh.endswith(short(one.value, one.unit, "zh"))
 
 
 @settings(deadline=None, max_examples=400)
@@ -243,7 +243,7 @@ def test_an_answer_holds_exactly_when_it_is_within_the_tolerance(problem, factor
         assert judgement.holds == (off < problem.tolerance)
     assert judgement.factor == pytest.approx(factor, rel=1e-6)
     assert short(problem.answer, problem.unit) in judgement.message.en
-    assert short(problem.answer, problem.unit) in judgement.message.zh
+    assert short(problem.answer, problem.unit, "zh") in judgement.message.zh
 
 
 @settings(deadline=None, max_examples=200)
@@ -353,6 +353,12 @@ def test_numbers_are_short_and_can_be_read_again(value, text):
 )
 def test_results_are_short(value, unit, text):
     assert short(value, unit) == text
+
+
+def test_results_in_chinese_have_chinese_units_that_are_read_again():
+    assert short(4.8, "days", "zh") == "4.8 天"
+    for unit, chinese in UNITS_ZH.items():
+        assert parse_quantity(f"12.5 {chinese}").to(unit) == 12.5
 
 
 def test_a_text_has_two_languages_and_no_other():

@@ -7,8 +7,8 @@
 
 A round is a file of `rounds/`: the snippet, and for each bug the lines that count, words by which its name is known,
 why it is wrong, and the change that mends it. The mended version is the snippet with all changes; the tests run it,
-and run the snippet with one bug left at a time to see that bug misbehave. The words only sort the answers: a marked line
-whose name was not recognised is shown beside the bug's name, for the learner to decide.
+and run the snippet with one bug left at a time to see that bug misbehave. The words only sort the answers: a marked
+line whose name was not recognised is shown beside the bug's name, for the learner to decide.
 """
 
 from __future__ import annotations

@@ -352,7 +352,7 @@ def _first(tidy: str, text: str) -> tuple[float, Unit | None, str]:
 def _unit(spelling: str, text: str, *, money: bool) -> tuple[float, Unit | None]:
     """The factor and the unit that stand behind a number."""
     spelling = re.sub(r"\s*/\s*|\s+per\s+", "/", spelling.strip(" -"))
-    spelling = re.sub(r"/(?:sec(?:ond)?|秒)$", "/s", spelling)
+    spelling = re.sub(r"/(?:sec|second|秒)$", "/s", spelling)
     spelling = re.sub(r"(?i)^gpu[ -]*", "GPU-", re.sub(r"^of\s+", "", spelling))
     if money:
         return _money(spelling, text)

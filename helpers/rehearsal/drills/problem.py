@@ -10,7 +10,7 @@ from typing import Any
 
 from helpers.rehearsal.checks import arithmetic
 from helpers.rehearsal.quantities import UNITS, QuantityError, parse_quantity
-from helpers.rehearsal.text import Text
+from helpers.rehearsal.text import LANGUAGES, Text
 
 __all__ = ["Drill", "Judgement", "Problem", "Step", "number", "short", "step"]
 
@@ -24,15 +24,30 @@ def number(value: float) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
-def short(value: float, unit: str = "") -> str:
-    """A result with three digits and its unit: 112 GB, 1.38e22 FLOP, $1,690, 23.5 %."""
+UNITS_ZH: Mapping[str, str] = {
+    "s": "秒",
+    "h": "小时",
+    "days": "天",
+    "months": "个月",
+    "GPU-hours": "卡时",
+    "tokens": "个 token",
+    "tokens/s": "token/s",
+    "parameters": "个参数",
+    "sequences": "条序列",
+    "calls": "次",
+    "×": "倍",
+}
+
+
+def short(value: float, unit: str = "", language: str = "en") -> str:
+    """A result with three digits and its unit: 112 GB, 1.38e22 FLOP, $1,690, 23.5 %, and in Chinese 4.8 天."""
     digits = f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
     if "e" in digits or abs(value) >= 1e6:
         mantissa, _, exponent = f"{value:.2e}".partition("e")
         digits = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
     if unit == "$":
         return f"${digits}"
-    return f"{digits} {unit}".strip()
+    return f"{digits} {UNITS_ZH.get(unit, unit) if language == 'zh' else unit}".strip()
 
 
 @dataclass(frozen=True)
@@ -51,11 +66,11 @@ class Step:
     @property
     def line(self) -> Text:
         """The line as it is shown: `16 bytes a parameter: 16 × 7e9 / 1e9 = 112 GB`."""
-        shown = self.sum.replace("**", "^").replace("*", "×").replace(" / ", " ÷ ")
-        result = short(self.value, self.unit)
-        if re.search(r"[^\d.e]", self.sum):  # a number alone is its own result
-            result = f"{shown} = {result}"
-        return Text(f"{self.why.en}: {result}", f"{self.why.zh}：{result}")
+        shown = self.sum.replace("**", "^").replace("*", "×").replace(" / ", " ÷ ") + " = "
+        if not re.search(r"[^\d.e]", self.sum):  # a number alone is its own result
+            shown = ""
+        en, zh = (short(self.value, self.unit, language) for language in ("en", "zh"))
+        return Text(f"{self.why.en}: {shown}{en}", f"{self.why.zh}：{shown}{zh}")
 
 
 def step(en: str, zh: str, sum: str, unit: str = "") -> Step:
@@ -119,15 +134,17 @@ class Problem:
         if not 1e-300 < factor < 1e300:
             raise QuantityError(f"that is no sensible number here: {text!r}", f"这个数太离谱了：{text!r}")
         holds = self._near(typed)
-        answer, given = short(self.answer, self.unit), short(typed, self.unit)
+        answer, given = (
+            Text(*(short(value, self.unit, language) for language in LANGUAGES)) for value in (self.answer, typed)
+        )
         how = _off(factor)
         within = _within(self.tolerance)
         if holds:
-            en = f"{given} holds: it is {answer}, and you were {how.en} (accepted: {within.en})."
-            zh = f"{given}，对：答案是 {answer}，你{how.zh}（允许{within.zh}）。"
+            en = f"{given.en} holds: it is {answer.en}, and you were {how.en} (accepted: {within.en})."
+            zh = f"{given.zh}，对：答案是 {answer.zh}，你{how.zh}（允许{within.zh}）。"
         else:
-            en = f"{given} is {how.en}: it is {answer} (accepted: {within.en})."
-            zh = f"{given}，{how.zh}：答案是 {answer}（允许{within.zh}）。"
+            en = f"{given.en} is {how.en}: it is {answer.en} (accepted: {within.en})."
+            zh = f"{given.zh}，{how.zh}：答案是 {answer.zh}（允许{within.zh}）。"
         return Judgement(holds, factor, Text(en, zh))
 
     def _near(self, typed: float) -> bool:
