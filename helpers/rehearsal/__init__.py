@@ -7,6 +7,9 @@ first used, so that `rehearse --help` answers at once.
 from helpers.lazy import names_of
 
 MODULES = {
+    "progress": (),
+    "schedule": (),
+    "state": (),
     "schema": ("Question", "json_schema"),
     "widgets": ("card", "interview", "rehearse"),
     "questions": ("Bank", "BankError", "Head", "Problem", "open_bank", "validate"),

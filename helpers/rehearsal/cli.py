@@ -204,7 +204,7 @@ def debug(
 
 def _list(console: Console, rows: Sequence[tuple[str, str, str]]) -> None:
     for name, area, title in rows:
-        console.print(f"{name:32} {area:18} {title}", markup=False)
+        console.print(f"{name:32} {area:18} {title}", markup=False, soft_wrap=True)
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> typer.Exit:
@@ -280,7 +280,7 @@ def validate(
     """Check every question; each fault with file, line and field."""
     from helpers.rehearsal import questions
 
-    where = folder or questions.FOLDER
+    where = folder or questions.bank_folder()
     if not where.is_dir():
         raise _fail(f"{where} is not a folder; give one that holds <area>/<id>.yaml")
     scripts = Path(__file__).resolve().parents[2] / "solutions"
@@ -318,7 +318,8 @@ def _day(text: str) -> date | None:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is no date; give YYYY-MM-DD such as 2027-01-15, or none") from None
+        said = f"{text!r} is no date; give YYYY-MM-DD such as 2027-01-15, or none"
+        raise typer.BadParameter(said, param_hint="--date") from None
     if day < _now().astimezone().date():
-        raise typer.BadParameter(f"{day} is over; give a day from today on, or none")
+        raise typer.BadParameter(f"{day} is over; give a day from today on, or none", param_hint="--date")
     return day

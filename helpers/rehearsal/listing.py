@@ -43,7 +43,7 @@ def search_bank(console: Console, bank: Bank, words: Sequence[str]) -> int:
     wanted = [one.lower() for one in words]
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("id", "area", "kind", "levels", "question"):
-        table.add_column(name, no_wrap=name == "id")
+        table.add_column(name, no_wrap=name == "id", overflow="fold")
     for name, head in bank.items():
         text = head.file.read_text(encoding="utf-8").lower()
         if all(one in text for one in wanted):

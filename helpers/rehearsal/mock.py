@@ -16,7 +16,7 @@ from helpers.rehearsal.questions import Bank, Head
 from helpers.rehearsal.sitting import follow_up
 
 ORDER = ("warm-up", "depth", "estimation", "debugging", "start-up")
-FIRST = ("depth", "warm-up", "estimation", "start-up", "debugging")  # what a short interview has: these, in this order
+FIRST = ("depth", "start-up", "warm-up", "estimation", "debugging")  # what a short interview has, in this order
 KINDS = {
     "warm-up": ("explain", "compare"),
     "depth": ("explain", "compare", "design", "ethics"),
@@ -25,7 +25,8 @@ KINDS = {
     "start-up": ("explain", "compare", "estimate", "design", "ethics"),
 }
 WARM_UP_MINUTES = 4
-FOLLOW_UPS = 0.25  # of the time is left for them
+FOLLOW_UPS = 0.2  # of the time is left for them
+LONGEST_SHARE = 0.3  # of the rest for one question, so that the others have room; but four minutes always fit
 QUICKEST_MINUTES = 2.5  # a question on average: more are not asked, however quick the answers
 SHORTEST_MINUTES, LONGEST_MINUTES = 10, 120
 FOLLOW_UP = "follow-up"
@@ -59,6 +60,12 @@ class Mock:
         return self.minutes * 60 - sum(review.seconds for review in self.reviews)
 
     @property
+    def pace(self) -> float:
+        """How many times the planned time the answers took so far; at least 1."""
+        planned = sum(review.planned for review in self.reviews)
+        return max(1.0, sum(review.seconds for review in self.reviews) / planned) if planned else 1.0
+
+    @property
     def asked(self) -> list[str]:
         """Ids of the questions that were answered."""
         return [review.question for review in self.reviews]
@@ -75,7 +82,7 @@ def compose(
 ) -> tuple[Slot, ...]:
     """The questions of an interview in their order: warm-up, depth, estimation, debugging, a start-up question.
 
-    What was asked least comes first, chance decides between the rest, and areas take turns. A quarter of the time is
+    What was asked least comes first, chance decides between the rest, and areas take turns. A fifth of the time is
     left for follow-ups.
 
     Args:
@@ -91,10 +98,11 @@ def compose(
     if not technical:
         raise ValueError(f"no question for level {level} in {', '.join(areas) or 'any area'}")
     budget = minutes * (1 - FOLLOW_UPS)
+    longest = max(4.0, LONGEST_SHARE * budget)
     chosen: list[tuple[str, Head]] = []
     for name in (*FIRST, *["depth"] * len(technical)):
         source = [head for head in pool if head.area == "start-up"] if name == "start-up" else technical
-        head = _pick(name, source, [one for _, one in chosen], budget)
+        head = _pick(name, source, [one for _, one in chosen], min(budget, longest))
         if head is not None:
             chosen.append((name, head))
             budget -= head.minutes
@@ -171,21 +179,24 @@ def next_slot(mock: Mock, bank: Bank) -> Slot | None:
 
     When the time runs short, places in the middle are left out, so that the closing question is still asked.
     """
-    if mock.seconds_left < 60:
+    if mock.seconds_left <= 0:
         return None
     begun = _begun(mock, bank)
     if begun is not None:
         return begun
-    rest = [slot for slot in mock.slots if slot.question not in mock.asked and slot.question in bank]
-    planned = sum(bank[slot.question].minutes for slot in rest) * 60
-    spare = mock.seconds_left - planned
+    reached = max((n for n, slot in enumerate(mock.slots) if slot.question in mock.asked), default=-1)
+    rest = [slot for slot in mock.slots[reached + 1 :] if slot.question in bank]  # what was left out stays left out
+    spare = mock.seconds_left - sum(_seconds(mock, bank, slot) for slot in rest)
     if found := _follow(mock, bank, spare) or _more_depth(mock, bank, rest, spare):
         return found
-    while (
-        len(rest) > 1 and mock.seconds_left < 30 * bank[rest[0].question].minutes + 60 * bank[rest[-1].question].minutes
-    ):
+    while len(rest) > 1 and mock.seconds_left < _seconds(mock, bank, rest[0]) + _seconds(mock, bank, rest[-1]):
         rest.pop(0)
     return rest[0] if rest else None
+
+
+def _seconds(mock: Mock, bank: Bank, slot: Slot) -> float:
+    """What the question will take at the pace so far."""
+    return 60 * bank[slot.question].minutes * mock.pace
 
 
 def _begun(mock: Mock, bank: Bank) -> Slot | None:
@@ -215,6 +226,6 @@ def _follow(mock: Mock, bank: Bank, spare_s: float) -> Slot | None:
     taken = {*mock.asked, *(slot.question for slot in mock.slots)}
     question = bank.usable(last.question)
     follow = follow_up(question, last.missed, last.score, asked=taken) if question else None
-    if follow is None or follow.id not in bank or spare_s < 30 * bank[follow.id].minutes:
+    if follow is None or follow.id not in bank or spare_s < 45 * bank[follow.id].minutes * mock.pace:
         return None
     return Slot(FOLLOW_UP, follow.id)

@@ -5,6 +5,7 @@ Opening reads only the head of each file (everything above `prompt:`), which is 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,11 +100,17 @@ class Bank(Mapping[str, Head]):
         return f"; did you mean {', '.join(near)}?" if near else f": it has {len(self)}; `rehearse search` finds them"
 
 
-def open_bank(folder: Path = FOLDER) -> Bank:
-    """The bank in `folder`. A file that cannot be used is left out and told in `problems`.
+def bank_folder() -> Path:
+    """Where the questions lie: in the folder that LAB_BANK names, for a bank of one's own, else in this package."""
+    return Path(os.environ.get("LAB_BANK") or FOLDER)
+
+
+def open_bank(folder: Path | None = None) -> Bank:
+    """The bank in `folder`, or in `bank_folder()`. A file that cannot be used is left out and told in `problems`.
 
     Raises BankError when no question is left.
     """
+    folder = folder or bank_folder()
     heads: dict[str, Head] = {}
     problems: list[Problem] = []
     for file in files(folder):
@@ -116,7 +123,7 @@ def open_bank(folder: Path = FOLDER) -> Bank:
     return Bank(heads, problems)
 
 
-def files(folder: Path = FOLDER) -> list[Path]:
+def files(folder: Path) -> list[Path]:
     """All question files, in a stable order."""
     return sorted(folder.glob("*/*.yaml"))
 
@@ -154,7 +161,7 @@ def read_question(file: Path) -> Question:
     return question
 
 
-def validate(folder: Path = FOLDER, *, notebooks: Path | None = None) -> list[Problem]:
+def validate(folder: Path, *, notebooks: Path | None = None) -> list[Problem]:
     """Everything that is wrong in the bank: each file, and what only several files together show.
 
     Args:

@@ -72,17 +72,19 @@ def scheduler() -> fsrs.Scheduler:
 
 def memories(reviews: Sequence[Review], plan: Plan) -> dict[str, Memory]:
     """What is remembered of each reviewed question, whatever its revision was."""
-    import fsrs
-
     rule, found = scheduler(), dict[str, Memory]()
     for review in sorted(reviews, key=lambda one: one.time):
-        known = found.get(review.question)
-        card = known.card if known else fsrs.Card(card_id=1, due=review.time)
-        card, _ = rule.review_card(card, fsrs.Rating(review.rating), review_datetime=review.time)
-        due = _capped(card.due, review, plan)
-        rev = max(review.rev, known.rev if known else 0)
-        found[review.question] = Memory(card, due, review.time, rev)
+        found[review.question] = _after(found.get(review.question), review, plan, rule)
     return found
+
+
+def _after(known: Memory | None, review: Review, plan: Plan, rule: fsrs.Scheduler) -> Memory:
+    import fsrs
+
+    card = known.card if known else fsrs.Card(card_id=1, due=review.time)
+    card, _ = rule.review_card(card, fsrs.Rating(review.rating), review_datetime=review.time)
+    rev = max(review.rev, known.rev if known else 0)
+    return Memory(card, _capped(card.due, review, plan), review.time, rev)
 
 
 def _capped(due: datetime, review: Review, plan: Plan) -> datetime:
@@ -111,15 +113,24 @@ def due_today(
     Args:
         minutes: the time for today; the plan's minutes a day without it. What was rehearsed today counts against it.
     """
-    today = now.astimezone().date()
-    used = sum(r.seconds / 60 for r in reviews if not r.mock and r.time.astimezone().date() == today)
+    used = _minutes_on(now.astimezone().date(), reviews)
     budget = (plan.minutes_a_day if minutes is None else minutes) - used
     return _fill(waiting(bank, reviews, plan, now=now), budget)
 
 
+def _minutes_on(day: date, reviews: Sequence[Review]) -> float:
+    """An interview is extra: its minutes do not count."""
+    return sum(review.seconds / 60 for review in reviews if not review.mock and review.time.astimezone().date() == day)
+
+
 def waiting(bank: Mapping[str, Head], reviews: Sequence[Review], plan: Plan, *, now: datetime) -> list[Due]:
     """Everything that could be asked now, the most urgent first."""
-    known = memories(reviews, plan)
+    return _waiting(bank, reviews, memories(reviews, plan), now)
+
+
+def _waiting(
+    bank: Mapping[str, Head], reviews: Sequence[Review], known: Mapping[str, Memory], now: datetime
+) -> list[Due]:
     end = start_of(now.astimezone().date() + timedelta(days=1))
     there = {name: memory for name, memory in known.items() if name in bank}  # a removed one keeps its history
     changed = [name for name, memory in there.items() if memory.rev < bank[name].rev]
@@ -160,12 +171,15 @@ def days_ahead(bank: Mapping[str, Head], reviews: Sequence[Review], plan: Plan, 
     today = now.astimezone().date()
     last = plan.date - timedelta(days=1) if plan.date and plan.date > today else today + timedelta(days=13)
     days: list[Day] = []
-    done = list(reviews)
+    done, known, rule = list(reviews), memories(reviews, plan), scheduler()
     for n in range(min((last - today).days + 1, HORIZON_DAYS)):
         moment = now if n == 0 else start_of(today + timedelta(days=n)) + timedelta(hours=12)
-        asked = due_today(bank, done, plan, now=moment)
-        days.append(_day(moment, asked, waiting(bank, done, plan, now=moment)))
-        done += [_good(bank[one.question], moment) for one in asked]
+        order = _waiting(bank, done, known, moment)
+        asked = _fill(order, plan.minutes_a_day - (_minutes_on(today, reviews) if n == 0 else 0))
+        days.append(_day(moment, asked, order))
+        for one in asked:
+            done.append(_good(bank[one.question], moment))
+            known[one.question] = _after(known.get(one.question), done[-1], plan, rule)
     return days
 
 

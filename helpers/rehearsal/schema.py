@@ -22,6 +22,7 @@ from pydantic import (
     StrictInt,
     StringConstraints,
     TypeAdapter,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -52,8 +53,12 @@ def _date_text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+_DATE = r"^\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$"
 DateText = Annotated[
-    str, BeforeValidator(_date_text), StringConstraints(pattern=r"^\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$")
+    str,
+    BeforeValidator(_date_text),
+    StringConstraints(pattern=_DATE),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": _DATE}, {"type": "integer"}]}),  # a year alone
 ]
 
 
@@ -68,7 +73,11 @@ def _read_number(value: Any) -> Any:
     return value if isinstance(value, bool) else _number(value)
 
 
-Number = Annotated[StrictInt | StrictFloat, BeforeValidator(_number)]
+Number = Annotated[
+    StrictInt | StrictFloat,
+    BeforeValidator(_number),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": _SCIENTIFIC.pattern}]}),
+]
 
 
 class _Part(BaseModel):

@@ -208,8 +208,8 @@ class Screen:
     def _tick_points(self, sitting: Sitting) -> list[str]:
         table = Table(title=self._w("points"), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         table.add_column("")
-        table.add_column(self._w("point"), ratio=3)
-        table.add_column(self._w("closest"), ratio=3)
+        for key in ("point", "closest"):
+            table.add_column(self._w(key), ratio=1, overflow="fold")  # Chinese has no spaces to break at
         for number, (point, near) in enumerate(sitting.beside_points(), 1):
             told = Text(point.text.in_(self.language))
             if note := self._note(point, sitting.level):
