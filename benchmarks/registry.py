@@ -13,6 +13,7 @@ from benchmarks import (
     estimates_import,
     near_duplicates,
     notebook01,
+    rehearsal_start,
     training_loop,
     vendi,
 )
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         audit,
         notebook01,
         estimates_import,
+        rehearsal_start,
         ddp_ring,
         ddp_launch,
         ddp_step,

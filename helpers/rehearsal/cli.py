@@ -59,12 +59,14 @@ Minutes = Annotated[float | None, typer.Option(min=1, max=600, help="Time for th
 
 def main() -> None:
     """Run the command line; a fault of the files or the disk ends it with one sentence and status 1."""
-    from helpers.rehearsal.questions import BankError
-    from helpers.rehearsal.state import StateError
-
     try:
         app(prog_name="rehearse")
-    except (BankError, StateError) as error:
+    except Exception as error:
+        from helpers.rehearsal.questions import BankError  # only now: help needs neither
+        from helpers.rehearsal.state import StateError
+
+        if not isinstance(error, BankError | StateError):
+            raise
         typer.echo(f"rehearse stopped: {error}", err=True)
         sys.exit(1)
 
