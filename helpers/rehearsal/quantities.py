@@ -363,7 +363,7 @@ def _unit(spelling: str, text: str, *, money: bool) -> tuple[float, Unit | None]
     if unit:
         return 1.0, unit
     for name in sorted(SCALES, key=len, reverse=True):
-        if not spelling.startswith(name) and not (len(name) > 2 and spelling.lower().startswith(name)):
+        if not spelling.startswith(name) and not (len(name) > 1 and spelling.lower().startswith(name)):
             continue
         rest = re.sub(r"^(?:of|个)\s*", "", spelling[len(name) :].strip(" -"))
         unit = _named(rest) if rest else None
