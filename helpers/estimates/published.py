@@ -83,5 +83,5 @@ PRICES: tuple[Price, ...] = (
     Price("A100-40GB", 32.77 / 8, "AWS p4d.24xlarge on demand, as reported in 2024"),
     Price("A100-40GB", 200_000 / (440 * 9.5 * 24), "MosaicML, May 2023: about $200,000 for MPT-7B"),
     Price("H100", 98.32 / 8, "AWS p5.48xlarge on demand, July 2023, as reported"),
-    Price("H100", 3.90, "AWS p5 on demand, March 2026, as reported after the cut of June 2025"),
+    Price("H100", 3.90, "AWS p5 on demand, early 2026: the lowest of reports that run to 10.08"),
 )
