@@ -1046,14 +1046,14 @@ except ddp.WorkerError as error:
     print(f"{error.kind}: the stacks show rank 0 in all_reduce: {'all_reduce' in str(error)}, rank 1 asleep: {'time.sleep(60)' in str(error) or 'wait_for_nobody' in str(error)}")
 
 # %% [markdown] id="restart-text"
-# Now the real thing. The same training is started twice with PyTorch's own launcher, `torchrun`, each with two ranks and a checkpoint every four steps. In one of them rank 1 is killed with SIGKILL in the middle of the run; `--max-restarts=1` starts both ranks again, and they go on from the last checkpoint.
+# Now the real thing. The same training is started twice with PyTorch's own launcher, `torchrun`, each with two ranks and a checkpoint every four steps. In one of them rank 1 is killed with SIGKILL in the middle of the run; `--max-restarts=3` starts both ranks again, up to three times, and they go on from the last checkpoint.
 # The digest is the SHA-256 of the final weights: does a run that died end where an undisturbed one does?
 
 # %% id="restart-run"
 def torchrun(*options: str) -> dict:
     """Train with two ranks under PyTorch's own launcher; what rank 0 reported at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1", "-m", "helpers.ddp"]
+        launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=3", "-m", "helpers.ddp"]
         training = ["--epochs=2", "--max-steps=12", f"--checkpoint={folder}/run.pt", "--checkpoint-every=4", "--resume", f"--out={folder}/result.json"]
         command = [sys.executable, "-m", *launcher, *training, *options]
         done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
@@ -1065,7 +1065,7 @@ def torchrun(*options: str) -> dict:
 undisturbed = torchrun()
 killed = torchrun("--die-at-step=7", "--die-rank=1")
 for name, run in {"undisturbed": undisturbed, "killed in step 7": killed}.items():
-    print(f"{name:17} {run['restarts']} restarts, {run['steps']} steps, last loss {run['losses'][-1]:.3f}")
+    print(f"{name:17} {'restarted' if run['restarts'] else 'not restarted'}, {run['steps']} steps, last loss {run['losses'][-1]:.3f}")
 print("the same final weights, bit for bit:", undisturbed["checksum"] == killed["checksum"])
 
 # %% [markdown] id="restart-read" tags=["solution"]
