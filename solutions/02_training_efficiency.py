@@ -729,7 +729,7 @@ pd.DataFrame({
 }).T
 
 # %% [markdown] id="precision-read" tags=["solution"]
-# **What to say out loud.** The loss is the same within the noise of so few steps; what changes is time and memory. On this CPU half precision gains little or nothing (it depends on whether the processor has matrix instructions for the format); on a GPU with tensor cores it is the first thing to switch on. The activations shrink by less than half, because sums, norms and the residual path stay in float32.
+# **What to say out loud.** The loss is the same within the noise of so few steps; what changes is time and memory. On a CPU half precision gains little, and a format that the processor has no instructions for costs a multiple of float32's time, as fp16 does in the table; on a GPU with tensor cores it is the first thing to switch on. The activations shrink by less than half, because sums, norms and the residual path stay in float32.
 # Without a loss scale a good tenth of the gradients on their way back became zero in fp16, and most of the rest lost digits; the weights' own gradients, sums over thousands of positions, were hardly touched. So the damage grows with the batch, since the mean divides by it, and it is done *inside* backward, where looking at `.grad` does not show it. bf16 lost nothing, at any scale: it has float32's exponent.
 
 # %% [markdown] id="exercise-2-6-text"
