@@ -40,7 +40,7 @@ from datetime import UTC, date, datetime
 import pandas as pd
 from IPython.display import HTML
 
-from helpers.rehearsal import open_bank, rehearse, interview, card, state, schedule, progress
+from helpers.rehearsal import card, interview, open_bank, progress, rehearse, schedule, state
 from helpers.rehearsal.debugging import ROUNDS
 from helpers.rehearsal.drills import DRILLS
 

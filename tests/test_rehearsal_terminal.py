@@ -176,14 +176,14 @@ def test_wrong_keys_are_told_what_is_accepted_and_nothing_is_lost(home):
 
 
 def test_stopped_with_ctrl_c_the_answer_is_taken_up_next_time(home):
-    shell = Shell("--area", "data", "--minutes", "3").see("F1").type("half an ans")
-    kept_within(home, "data-compare", "half an ans")
-    shell.type("wer").type(CTRL_C).see("Stopped")
+    shell = Shell("--area", "data", "--minutes", "3").see("F1").type("half of it")
+    kept_within(home, "data-compare", "half of it")
+    shell.type(", more").type(CTRL_C).see("Stopped")
     assert shell.end() == 130
-    again = Shell("--area", "data", "--minutes", "3").see("You began this answer before").see("half an answer")
+    again = Shell("--area", "data", "--minutes", "3").see("You began this answer before").see("half of it, more")
     again.see("F1").type(" and the rest").type(CTRL_D).see("Which points").type(CTRL_C)
     assert again.end() == 130
-    assert state.draft_of("data-compare").text == "half an answer and the rest"
+    assert state.draft_of("data-compare").text == "half of it, more and the rest"
     assert state.read().reviews == []
 
 
