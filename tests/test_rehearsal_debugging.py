@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 import yaml
@@ -214,6 +215,12 @@ def test_a_good_file_is_read():
 def test_a_bad_file_is_refused_with_its_name_and_the_field(text, message):
     with pytest.raises(ValueError, match=message):
         read_round(text, "tiny.yaml")
+
+
+def test_a_round_of_one_minute_is_read_and_a_round_stands_in_the_file_of_its_name():
+    assert read_round(written(minutes=1), "tiny.yaml").minutes == 1
+    folder = files("helpers.rehearsal").joinpath("rounds")
+    assert {one.name for one in folder.iterdir()} == {f"{id}.yaml" for id in ROUNDS}
 
 
 def test_changes_that_undo_each_other_are_noticed():

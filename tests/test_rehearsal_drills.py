@@ -102,6 +102,78 @@ def test_a_quantity_is_read_as_it_is_typed(text, unit, expected):
         assert parse_quantity(text).to(unit) == pytest.approx(expected)
 
 
+BASE = {
+    **{f"1 {prefix}B": 10.0 ** (3 * power) for power, prefix in enumerate(["", *"kMGTPEZY"])},
+    **{f"1 {prefix}FLOP/s": 10.0 ** (3 * power) for power, prefix in enumerate(["", *"kMGTPEZY"])},
+    **{f"1 {prefix}iB": 1024.0**power for power, prefix in enumerate("KMGTP", 1)},
+    "1 bit": 0.125,
+    "1 Gbit/s": 125e6,
+    "1 TB/s": 1e12,
+    "1 FLOP": 1.0,
+    "1 ZFLOP": 1e21,
+    "1 ns": 1e-9,
+    "1 µs": 1e-6,
+    "1 ms": 1e-3,
+    "1 s": 1.0,
+    "1 min": 60.0,
+    "1 h": 3600.0,
+    "1 day": 86400.0,
+    "1 week": 604800.0,
+    "12 months": 365.25 * 86400,
+    "1 year": 365.25 * 86400,
+    "1 GPU-hour": 3600.0,
+    "1 %": 0.01,
+    "1 ×": 1.0,
+    "$1": 1.0,
+    "$1k": 1e3,
+    "$1m": 1e6,
+    "$1M": 1e6,
+    "$1B": 1e9,
+    "$1b": 1e9,
+    "$1 bn": 1e9,
+    "1 hundred": 1e2,
+    "1 thousand": 1e3,
+    "1 million": 1e6,
+    "1 Million": 1e6,
+    "1 billion": 1e9,
+    "1 trillion": 1e12,
+    "1 mn": 1e6,
+    "1 mio": 1e6,
+    "1 bn": 1e9,
+    "1 tn": 1e12,
+    "1k": 1e3,
+    "1K": 1e3,
+    "1M": 1e6,
+    "1G": 1e9,
+    "1T": 1e12,
+    "1 千": 1e3,
+    "1 万": 1e4,
+    "1 百万": 1e6,
+    "1 千万": 1e7,
+    "1 亿": 1e8,
+    "1 十亿": 1e9,
+    "1 百亿": 1e10,
+    "1 千亿": 1e11,
+    "1 万亿": 1e12,
+    "1B tokens": 1e9,
+    "1b tokens": 1e9,
+    "1 M tokens": 1e6,
+    "1 Bn tokens": 1e9,
+    "1 万 token": 1e4,
+}
+
+
+@pytest.mark.parametrize("text", BASE)
+def test_units_and_scales_are_as_large_as_they_are(text):
+    assert parse_quantity(text).value == pytest.approx(BASE[text], rel=1e-12)
+
+
+def test_a_lone_b_is_billion_wherever_bytes_are_not_asked():
+    for unit in ("", "parameters", "tokens"):
+        assert parse_quantity("7B").to(unit) == parse_quantity("7 b").to(unit) == 7e9
+    assert parse_quantity("7B").to("B") == 7
+
+
 BAD = [
     ("", "type a number"),
     ("   ", "type a number"),
@@ -134,7 +206,7 @@ BAD = [
     ("€3M", "no exchange rates"),
     ("3 万元", "no exchange rates"),
     ("$3 GB", "behind \\$ comes a number"),
-    ("9" * 200, "at most 80 characters"),
+    ("9" * 81, "at most 80 characters"),
 ]
 
 
@@ -143,7 +215,8 @@ def test_what_is_no_quantity_gets_an_error_of_its_kind_in_both_languages(text, m
     with pytest.raises(QuantityError, match=message) as caught:
         parse_quantity(text)
     assert re.search("[一-鿿]", caught.value.text.zh)
-    assert caught.value.text.en == str(caught.value)
+    assert caught.value.text.en == caught.value.en == str(caught.value)
+    assert caught.value.text.zh == caught.value.zh
 
 
 def test_there_are_more_than_twenty_kinds_of_bad_input():
@@ -174,14 +247,13 @@ def test_any_mixture_of_digits_and_signs_is_read_or_refused(text):
     assert 0 < quantity.number < math.inf
 
 
-@given(st.sampled_from(sorted(UNITS)), st.floats(1e-3, 1e6))
-def test_every_unit_that_is_listed_is_read_and_converted_to_its_own_name(spelling, size):
-    if spelling in ("m", "b", "B"):  # B alone depends on what is asked
-        return
-    text = f"{spelling}{size:.6f}" if spelling.startswith(("$", "US$")) else f"{size:.6f} {spelling}"
-    quantity = parse_quantity(text)
-    assert quantity.unit == UNITS[spelling]
-    assert quantity.to(UNITS[spelling].name) == pytest.approx(float(f"{size:.6f}"))
+@pytest.mark.parametrize("spelling", sorted(set(UNITS) - {"b", "B"}))  # B alone depends on what is asked
+def test_every_unit_that_is_listed_is_read_and_converted_to_its_own_name(spelling):
+    for size in (0.001, 12.5, 123456.75):
+        text = f"{spelling}{size}" if spelling.startswith(("$", "US$")) else f"{size} {spelling}"
+        quantity = parse_quantity(text)
+        assert quantity.unit == UNITS[spelling]
+        assert quantity.to(UNITS[spelling].name) == pytest.approx(size)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +274,23 @@ def test_a_unit_of_another_kind_is_named(text, unit, message):
     assert re.search("[一-鿿]", caught.value.text.zh)
 
 
+def test_the_longest_text_is_read_and_the_units_that_are_asked_are_named_in_chinese():
+    assert parse_quantity(f"{'1' * 77} GB").number > 1e76
+    with pytest.raises(QuantityError) as caught:
+        parse_quantity("40 GB").to("days")
+    assert caught.value.zh == "要的是时间（days），你给的是字节（存储）（GB）"
+    with pytest.raises(QuantityError) as caught:
+        parse_quantity("40 GB").to("")
+    assert caught.value.zh == "要的是纯数字，你给的是字节（存储）（GB）"
+
+
+def test_a_line_of_a_derivation_shows_its_arithmetic_unless_it_is_a_number_alone():
+    assert step("all", "全部", "16 * 7e9 / 1e9", "GB").line == Text(
+        "all: 16 × 7e9 ÷ 1e9 = 112 GB", "全部：16 × 7e9 ÷ 1e9 = 112 GB"
+    )
+    assert step("bytes", "字节", "34", "B").line == Text("bytes: 34 B", "字节：34 B")
+
+
 def test_an_unknown_target_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="unit must be one that UNITS lists, got 'parsec'"):
         parse_quantity("3").to("parsec")
@@ -220,17 +309,17 @@ def test_every_area_has_a_drill_and_every_drill_is_found_by_its_name():
         DRILLS["kv-cache"].draw(3)
 
 
-@settings(deadline=None, max_examples=400)
-@given(problems)
-def test_the_derivation_is_arithmetic_that_ends_in_the_formula_s_answer(problem):
-    # the answer comes from helpers.estimates, the steps are written out on their own
-    assert math.isfinite(problem.answer)
-    assert problem.answer > 0
-    assert problem.steps[-1].value == pytest.approx(problem.answer, rel=1e-4)
-    assert problem.steps[-1].unit == problem.unit
-    for line, one in zip(problem.derivation, problem.steps, strict=True):
-        assert line.en.endswith(short(one.value, one.unit))
-        assert line.zh.endswith(short(one.value, one.unit, "zh"))
+@pytest.mark.parametrize("name", list(DRILLS))
+def test_the_derivation_is_arithmetic_that_ends_in_the_formula_s_answer(name):
+    # the answer comes from helpers.estimates, the steps are written out on their own; rare draws must agree as well
+    for seed in range(300):
+        problem = DRILLS[name].draw(random.Random(seed))
+        assert 0 < problem.answer < math.inf
+        assert problem.steps[-1].value == pytest.approx(problem.answer, rel=1e-4)
+        assert problem.steps[-1].unit == problem.unit
+        for line, one in zip(problem.derivation, problem.steps, strict=True):
+            assert line.en.endswith(short(one.value, one.unit))
+            assert line.zh.endswith(short(one.value, one.unit, "zh"))
 
 
 @settings(deadline=None, max_examples=400)
@@ -309,7 +398,7 @@ MEMORY = Problem("memory", Text("How much?", "多少？"), 112.0, "GB", 1.1, (st
 @pytest.mark.parametrize(
     ("text", "holds", "en", "zh"),
     [
-        ("112 GB", True, "you were right on it", "你正好"),
+        ("112 GB", True, "right on it (accepted: within 10 %)", "正好（允许误差 10 % 以内）"),
         ("120", True, "7 % too high", "高了 7 %"),
         ("104 GiB", True, "right on it", "正好"),
         ("1.12e11", True, "right on it", "正好"),

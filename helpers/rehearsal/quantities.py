@@ -23,11 +23,11 @@ LONGEST = 80
 
 
 class QuantityError(ValueError):
-    """What was typed is no quantity, or not one of the asked kind. `.text` says why in both languages."""
+    """What was typed is no quantity, or not one of the asked kind. `.en`, `.zh` and `.text` say why."""
 
     def __init__(self, en: str, zh: str) -> None:
         super().__init__(en)
-        self.text = Text(en, zh)
+        self.en, self.zh, self.text = en, zh, Text(en, zh)
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,15 @@ def _all_units() -> dict[str, Unit]:
         add(name, "time", seconds, also)
         gpu = [f"GPU-{one}" for one in (name, *also.split())] + [f"GPU{one}" for one in (name, *also.split())]
         add(f"GPU-{'hours' if name == 'h' else name}", "GPU time", seconds, " ".join(gpu))
-    units |= dict.fromkeys(("卡时", "GPU卡时", "卡小时"), units["GPU-hours"])
+    units |= dict.fromkeys(("卡时", "GPU卡时", "GPU-卡时", "卡小时"), units["GPU-hours"])
     units |= dict.fromkeys(("卡天", "卡日"), units["GPU-days"])
     add("$", "dollars", 1.0, "dollar dollars USD usd US$ bucks 美元 美金 刀")
     add("%", "share", 0.01, "percent pct 个百分点")
     add("×", "times", 1.0, "x X times 倍 fold -fold")
     for name, also in COUNTS.items():
         add(name, name, 1.0, also)
-    add(
-        "tokens/s",
-        "tokens per second",
-        1.0,
-        "token/s tok/s toks/s t/s tps token/秒 tokens/秒 个token/秒 词元/秒 个token/s",
-    )
+    for token in ("token", "tokens", "tok", "toks", "t", "词元", "个token", "个tokens", "个词元"):
+        add("tokens/s", "tokens per second", 1.0, f"{token}/s {token}/秒 tps")
     return units
 
 
@@ -367,7 +363,7 @@ def _unit(spelling: str, text: str, *, money: bool) -> tuple[float, Unit | None]
     if unit:
         return 1.0, unit
     for name in sorted(SCALES, key=len, reverse=True):
-        if not spelling.startswith(name) and not (len(name) > 2 and spelling.lower().startswith(name)):
+        if not spelling.startswith(name) and not (len(name) > 1 and spelling.lower().startswith(name)):
             continue
         rest = re.sub(r"^(?:of|个)\s*", "", spelling[len(name) :].strip(" -"))
         unit = _named(rest) if rest else None

@@ -42,11 +42,10 @@ def class_weight(rng: random.Random) -> Problem:
     return Problem(
         "class-weights",
         Text(
-            f"{classes} classes: {classes - 1} with {others} examples each and a rare one with {rare}. What is "
-            "the balanced "
-            "class weight of the rare one (average 1 over the examples)?",
-            f"{classes} 个类：{classes - 1} 个类各有 {others} 条样本，一个少数类只有 {rare} 条。少数类的 "
-            "balanced 类别权重是多少（按样本平均为 1）？",
+            f"{classes} classes: a rare one has {rare} examples, every other one {others}. What is the balanced class "
+            "weight of the rare one (average 1 over the examples)?",
+            f"{classes} 个类，其中一个少数类只有 {rare} 条样本，其余每类 {others} 条。"
+            "少数类的 balanced 类别权重是多少（按样本平均为 1）？",
         ),
         estimates.balanced_class_weights(counts)[classes - 1],
         "",

@@ -43,6 +43,10 @@ def _gpu(name: str) -> str:
     return f"{peak / 1e12:.0f} TFLOP/s, {number(bandwidth / 1e12)} TB/s"
 
 
+def _heads(shape: Shape) -> str:
+    return f"{shape.heads} key-value head{'s' if shape.heads > 1 else ''}"
+
+
 def kv_cache(rng: random.Random) -> Problem:
     shape, context, batch = rng.choice(SHAPES), rng.choice((2048, 4096, 8192, 32768)), rng.choice((1, 8, 32))
     total = estimates.kv_cache_bytes(
@@ -52,7 +56,7 @@ def kv_cache(rng: random.Random) -> Problem:
     return Problem(
         "kv-cache",
         Text(
-            f"{shape.name} has {shape.layers} layers and {shape.heads} key-value heads of width {shape.head_width} "
+            f"{shape.name} has {shape.layers} layers and {_heads(shape)} of width {shape.head_width} "
             f"({shape.kind}). How large is the KV cache in 16 bits at batch {batch} with {context} tokens each? (GB)",
             f"{shape.name} 有 {shape.layers} 层，{shape.heads} 个 KV 头，每个头 {shape.head_width} 维（{shape.kind}）。"
             f"16 位精度下，{batch} 条长 {context} 的序列，KV cache 有多大？（GB）",
@@ -115,8 +119,8 @@ def sequences(rng: random.Random) -> Problem:
     return Problem(
         "sequences-in-memory",
         Text(
-            f"{shape.name} ({shape.parameters / 1e9:g}B parameters, {shape.layers} layers, {shape.heads} "
-            "key-value heads of "
+            f"{shape.name} ({shape.parameters / 1e9:g}B parameters, {shape.layers} layers, "
+            f"{_heads(shape)} of "
             f"{shape.head_width}) in 16 bits on a GPU of {memory} GB. How many sequences of {context} tokens fit, with "
             "nothing else in memory?",
             f"{shape.name}（{shape.parameters / 1e9:g}B 参数，{shape.layers} 层，{shape.heads} 个 KV 头，每头 "

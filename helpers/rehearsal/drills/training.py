@@ -392,7 +392,8 @@ def bubble(rng: random.Random) -> Problem:
 
 
 def scaling(rng: random.Random) -> Problem:
-    compute, communication = rng.choice((100, 200, 300, 500)), rng.choice((40, 80, 120, 200))
+    # no more can hide than is computed, so the computing is the longer one
+    compute, communication = rng.choice((200, 300, 400, 500)), rng.choice((40, 80, 120, 200))
     overlap = rng.choice((0, 25, 50, 75))
     exposed = f"{communication} * (1 - {number(overlap / 100)})"
     return Problem(
