@@ -40,7 +40,7 @@ from datetime import UTC, date, datetime
 import pandas as pd
 from IPython.display import HTML
 
-from helpers.rehearsal import open_bank, rehearse, interview, card, state, schedule, progress
+from helpers.rehearsal import card, interview, open_bank, progress, rehearse, schedule, state
 from helpers.rehearsal.debugging import ROUNDS
 from helpers.rehearsal.drills import DRILLS
 
@@ -122,12 +122,13 @@ for bug in snippet.bugs:
 # %% [markdown] id="plan"
 # ## The days until the interview
 #
-# `rehearse plan --date 2027-01-15 --minutes-a-day 20` sets them. Below, the days ahead for somebody who begins on 4 January 2027 and has the interview on the 15th: new questions first, then more and more of what was seen, and every question that was seen comes once more in the last week.
+# `rehearse plan --date 2027-01-15 --minutes-a-day 20` sets them. Below, the days ahead for somebody who begins on 4 January 2027, has the interview on the 15th and 40 minutes a day, and answers well: new questions and seen ones take turns, and near the end the seen ones fill the day. The last column counts the due ones for which the minutes did not suffice.
 
 # %% id="days"
 plan = state.Plan(date(2027, 1, 15), minutes_a_day=40)
-days = schedule.days_ahead(bank, [], plan, now=datetime(2027, 1, 4, 12, tzinfo=UTC))
-pd.DataFrame([{"day": day.date, "again": day.again, "new": day.new, "minutes": day.minutes} for day in days])
+days = schedule.days_ahead(bank, [], plan, now=datetime(2027, 1, 4, 12).astimezone())
+columns = {"date": "day", "again": "seen before", "left_over": "no longer fits"}
+pd.DataFrame(days).rename(columns=columns)
 
 # %% [markdown] id="progress"
 # ## Where you stand
@@ -144,4 +145,4 @@ else:
 # %% [markdown] id="elsewhere"
 # ## On the phone, and for others
 #
-# `rehearse export anki interview.apkg` writes all questions as an Anki package in both languages; importing it again updates the cards and makes no duplicates. To add or mend a question see `CONTRIBUTING.md`; `rehearse validate` checks the bank.
+# `rehearse export anki interview.apkg` writes all questions as an Anki package in both languages; importing it again makes no duplicates, and updates the questions whose meaning has changed. To add or mend a question see `CONTRIBUTING.md`; `rehearse validate` checks the bank.

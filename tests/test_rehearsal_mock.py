@@ -156,7 +156,11 @@ def test_an_answer_of_the_interview_is_not_mixed_up_with_a_daily_one(bank):
     held = begin(bank)
     Sitting(bank.question("data-explain")).keep("a daily answer")
     assert mock.next_slot(held, bank) == held.slots[0]
-    assert Sitting(bank.question("data-explain"), mock=held.id).answer == ""
+    sitting = Sitting(bank.question("data-explain"), mock=held.id)
+    assert sitting.answer == ""
+    sitting.keep("in the interview")
+    sitting.record([], [])
+    assert Sitting(bank.question("data-explain")).answer == "a daily answer"
 
 
 def test_an_interview_that_has_ended_is_not_resumed(bank):

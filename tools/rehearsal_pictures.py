@@ -7,8 +7,8 @@ What this does not show: how another terminal's fonts and colours look.
 from __future__ import annotations
 
 import argparse
-import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -48,7 +48,7 @@ class Terminal:
     """A tmux session of its own server, in which a command runs."""
 
     def __init__(self, command: str, environment: dict[str, str]):
-        self._socket = f"rehearsal-{os.getpid()}"
+        self._socket = f"rehearsal-{secrets.token_hex(4)}"  # the server of the one before may still be ending
         variables = [part for name, value in environment.items() for part in ("-e", f"{name}={value}")]
         size = ["-x", str(COLUMNS), "-y", str(ROWS)]
         self._tmux("-f", "/dev/null", "new-session", "-d", *size, *variables, f"{command}; sleep 1000")

@@ -59,11 +59,11 @@ class Sitting:
     ):
         self.question, self.language, self.mock, self.slot = question, language, mock, slot
         self.level = level or min(question.levels, key=_rank)
-        begun = state.draft_of(question.id)
-        self.taken_up = begun is not None and begun.mock == mock
-        self.answer = begun.text if begun and self.taken_up else ""
-        self.hints_used = min(begun.hints, len(question.hints)) if begun and self.taken_up else 0
-        self._before = begun.seconds if begun and self.taken_up else 0.0
+        begun = state.draft_of(question.id, mock)
+        self.taken_up = begun is not None
+        self.answer = begun.text if begun else ""
+        self.hints_used = min(begun.hints, len(question.hints)) if begun else 0
+        self._before = begun.seconds if begun else 0.0
         self._clock, self._start, self._stopped = clock, clock(), False
 
     # --- answering
@@ -171,7 +171,7 @@ class Sitting:
             mock=self.mock,
             slot=self.slot,
         )
-        state.drop_draft(self.question.id)
+        state.drop_draft(self.question.id, self.mock)
         return event
 
 

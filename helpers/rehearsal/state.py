@@ -231,31 +231,32 @@ class Draft:
     mock: str = ""
 
 
+def _draft_file(question: str, mock: str) -> Path:
+    """An answer in an interview has a file of its own: a daily one to the same question stays."""
+    return user_folder() / "drafts" / (f"{question}@{mock}.json" if mock else f"{question}.json")
+
+
 def save_draft(draft: Draft) -> None:
     """Keep the answer so far, whole or as it was before. Raises StateError when it cannot be written."""
-    folder = user_folder() / "drafts"
+    file = _draft_file(draft.question, draft.mock)
     text = json.dumps(draft.__dict__, ensure_ascii=False)
 
     def write() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / f"{draft.question}.json") as part:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file) as part:
             part.write_text(text, encoding="utf-8", errors="replace")
 
     _guarded(write)
 
 
-def draft_of(question: str) -> Draft | None:
+def draft_of(question: str, mock: str = "") -> Draft | None:
     """The answer that was begun and not finished; None when there is none that can be read."""
-    try:
-        told = json.loads((user_folder() / "drafts" / f"{question}.json").read_text(encoding="utf-8"))
-        return Draft(question, str(told["text"]), float(told["seconds"]), int(told["hints"]), str(told["mock"]))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    return _draft(_draft_file(question, mock))
 
 
-def drop_draft(question: str) -> None:
+def drop_draft(question: str, mock: str = "") -> None:
     """The answer is in the log now: its draft goes, and what killed writers left of it."""
-    file = user_folder() / "drafts" / f"{question}.json"
+    file = _draft_file(question, mock)
     if file.parent.is_dir():
         for one in (file, *leftovers(file)):
             try:
@@ -270,4 +271,14 @@ def drafts() -> list[Draft]:
         found = sorted((user_folder() / "drafts").glob("[!.]*.json"), key=os.path.getmtime, reverse=True)
     except OSError:
         return []
-    return [draft for file in found if (draft := draft_of(file.stem)) is not None]
+    return [draft for file in found if (draft := _draft(file)) is not None]
+
+
+def _draft(file: Path) -> Draft | None:
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return Draft(
+            str(told["question"]), str(told["text"]), float(told["seconds"]), int(told["hints"]), str(told["mock"])
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
