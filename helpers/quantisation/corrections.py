@@ -9,6 +9,8 @@ from helpers.quantisation.affine import INT4, INT8, IntegerType, fake_quantise, 
 
 __all__ = ["awq", "gptq", "output_sqnr", "round_to_nearest", "rounded_with_compensation", "smooth", "w8a8"]
 
+BLOCK = 64  # columns between two updates of all that is to the right
+
 
 def round_to_nearest(weight: Tensor, *, type: IntegerType = INT4, group_size: int = 32) -> Tensor:
     """The weight (out, in) on its grid, each group of `group_size` columns with its own scale; float32."""
@@ -56,12 +58,17 @@ def rounded_with_compensation(
     spread = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian)), upper=True)
     largest = weight.abs().argmax(-1)
     done = torch.zeros_like(w)
-    for column in range(w.shape[-1]):
-        step = scale[..., column]
-        nearest = torch.where(largest == column, weight[..., column].double(), w[..., column])
-        done[..., column] = torch.round(nearest / step).clamp(*bounds) * step
-        error = (w[..., column] - done[..., column]) / spread[..., column, column].unsqueeze(-1)
-        w[..., column:] -= error.unsqueeze(-1) * spread[..., column, column:].unsqueeze(-2)
+    for start in range(0, w.shape[-1], BLOCK):
+        end = min(start + BLOCK, w.shape[-1])
+        errors = torch.zeros_like(w[..., start:end])
+        for column in range(start, end):
+            step = scale[..., column]
+            nearest = torch.where(largest == column, weight[..., column].double(), w[..., column])
+            done[..., column] = torch.round(nearest / step).clamp(*bounds) * step
+            error = (w[..., column] - done[..., column]) / spread[..., column, column].unsqueeze(-1)
+            w[..., column:end] -= error.unsqueeze(-1) * spread[..., column, column:end].unsqueeze(-2)
+            errors[..., column - start] = error
+        w[..., end:] -= errors @ spread[..., start:end, end:]  # the columns further right, once a block
     return done.float()
 
 
