@@ -179,7 +179,7 @@ def _unpack_mistakes(integers: Any, scales: Any, group: int) -> list[Mistake]:
     ),
 )
 def report_check(trial: Trial, quantisation_report: Answer) -> None:
-    for number in range(2):
+    for _ in range(2):
         seed = int(trial.rng.integers(2**31))
         log = _Log()
         calibration, test = _samples(seed, 30), _samples(seed + 1, 41)
@@ -202,7 +202,7 @@ def report_check(trial: Trial, quantisation_report: Answer) -> None:
             otherwise="return all six figures by name",
         )
         _must_be_honest(trial, log, got, want, seed, calibration, test)
-        _latency_must_be(trial, log, got, number)
+        _latency_must_be(trial, log, got)
 
 
 def _must_be_honest(
@@ -263,17 +263,18 @@ def _must_be_honest(
     )
 
 
-def _latency_must_be(trial: Trial, log: _Log, got: dict[str, Any], number: int) -> None:
+def _latency_must_be(trial: Trial, log: _Log, got: dict[str, Any]) -> None:
     singles = {kind: sum(1 for k, _, _ in log.calls if k == f"{kind} 1") for kind in ("float", "int8")}
-    trial.equal(
-        singles,
-        {"float": 8, "int8": 8},
+    trial.that(
+        min(singles.values()) >= 8,
         what="calls with one sample",
+        want="at least 8 of each model",
+        got=f"{singles['float']} of the float model, {singles['int8']} of the int8 model",
         otherwise="for each model warm_up + repeats calls of test inputs[:1]: latency is that of one request",
     )
-    for kind, slow in (("float", 4.0), ("int8", 2.0)):
+    for kind, slow in (("float", 20.0), ("int8", 10.0)):
         trial.that(
-            0.9 * slow <= float(got[f"{kind}_ms"]) <= 5 * slow,
+            0.9 * slow <= float(got[f"{kind}_ms"]) <= 4 * slow,
             what=f"{kind}_ms",
             want=f"about {slow:g} ms, the median of the calls after warming up",
             got=f"{float(got[f'{kind}_ms']):.4g}",
@@ -354,7 +355,7 @@ def _watched(net: Any, log: _Log, kind: str, seconds: float) -> Any:
         log.calls.append((f"{kind} {1 if one else 'many'}", module.training, torch.is_grad_enabled()))
         if one:
             state["calls"] += 1
-            time.sleep(0.06 if state["calls"] <= 3 else seconds)
+            time.sleep(0.2 if state["calls"] <= 3 else seconds)
 
     net._forward_pre_hooks.clear()
     net.register_forward_pre_hook(note)
@@ -362,14 +363,14 @@ def _watched(net: Any, log: _Log, kind: str, seconds: float) -> Any:
 
 
 def _model(log: _Log, seed: int) -> Any:
-    log.model = _watched(_network(seed), log, "float", 0.004)
+    log.model = _watched(_network(seed), log, "float", 0.02)
     return log.model
 
 
 def _to_int8(log: _Log, model: Any, inputs: Any) -> Any:
     log.quantised_in_training = log.quantised_in_training or model.training
     log.calibrated_with = inputs
-    return _watched(_coarse(model), log, "int8", 0.002)
+    return _watched(_coarse(model), log, "int8", 0.01)
 
 
 def _figures(seed: int, test: Any) -> dict[str, float]:

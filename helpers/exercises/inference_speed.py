@@ -74,6 +74,10 @@ def scale_check(trial: Trial, scale_and_zero_point: Answer, quantise: Answer) ->
             zero,
             what="the zero point",
             mistakes=[
+                Mistake(
+                    qmin - round(low / scale) if low > 0 or high < 0 else None,
+                    "the zero point lies outside of qmin..qmax: it has to be one of the integers between qmin and qmax",
+                ),
                 Mistake(-round(low / scale), "low has to become qmin: qmin - round(low / scale)"),
                 Mistake(round(low / scale) - qmin, "the sign: qmin - round(low / scale)"),
                 Mistake(0, "with zero point 0 half of the integers stay unused when the range is lopsided"),
@@ -184,7 +188,9 @@ def per_channel_check(trial: Trial, quantise_per_channel: Answer) -> None:
             what="the integers",
             mistakes=[
                 Mistake(torch.where(clear, exact.trunc(), 0).to(torch.int8), "the fraction was cut off, not rounded"),
-                Mistake(torch.where(clear, exact.floor(), 0).to(torch.int8), "rounded down, not to the nearest"),
+                Mistake(
+                    torch.where(clear, exact.floor().clamp(-127), 0).to(torch.int8), "rounded down, not to the nearest"
+                ),
             ],
             otherwise="round(w / scale of its channel)",
         )
@@ -202,8 +208,14 @@ def _channel_mistakes(weight: Any, want: Any) -> list[Mistake]:
 
     flat = weight.flatten(1)
     return [
-        Mistake(want * 127 / 128, "a scale of max / 128 pushes the largest weight to 128, which is no int8"),
-        Mistake(want * 127 / 127.5, "for -127..127, symmetric around 0, the largest weight is at 127"),
+        Mistake(
+            torch.where(want == 1, 1.0, want * 127 / 128),
+            "a scale of max / 128 pushes the largest weight to 128, which is no int8",
+        ),
+        Mistake(
+            torch.where(want == 1, 1.0, want * 127 / 127.5),
+            "for -127..127, symmetric around 0, the largest weight is at 127",
+        ),
         Mistake(torch.where(want == 1, 0.0, want), "a channel of zeros has scale 0: dividing gives NaN; take 1 there"),
         Mistake(
             torch.where(flat.amax(1) == 0, 1.0, flat.amax(1) / 127), "the largest weight may be negative: abs first"
@@ -335,7 +347,7 @@ def clipping_check(trial: Trial, clipping_threshold: Answer) -> None:
             highest * (int(np.argmin(errors)) + 1) / steps,
             what="the threshold",
             mistakes=[
-                Mistake(highest, "nothing is clipped: the one outlier sets the scale of all the others"),
+                Mistake(highest, "nothing is clipped. Is the error in real units, after dequantising?"),
                 *_clip_mistakes(x, bits, steps),
             ],
             otherwise="the candidate whose quantised values are closest to x, squared error over all values",
@@ -370,8 +382,8 @@ def _clip_mistakes(x: Any, bits: int, steps: int) -> list[Mistake]:
     return [
         Mistake(lambda slip=slip: top * (int(np.argmin(_clip_errors(x, bits, steps, slip))) + 1) / steps, text)
         for slip, text in {
-            "inside": "the clipped values have an error too, the largest: take the mean over all of x",
-            "no clamp": "values beyond the threshold have to be clamped to it: that is what clipping costs",
+            "inside": "values beyond the threshold are clamped to it, and that error counts: the mean is over all of x",
+            "no clamp": "values beyond the threshold are clamped to it, and that error counts",
             "integers": "compare in real units: dequantise before taking the error",
             "levels": "symmetric in `bits` bits: the largest integer is 2^(bits-1) - 1",
             "absolute": "squared error was asked for, this minimises the absolute one",

@@ -6,9 +6,12 @@ import copy
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 __all__ = ["fold_conv_bn", "fold_model"]
+
+ACTIVATIONS = {nn.ReLU: F.relu, nn.ReLU6: F.relu6}
 
 
 def fold_conv_bn(
@@ -34,6 +37,8 @@ def fold_conv_bn(
 def fold_model(model: nn.Module) -> fx.GraphModule:
     """A copy in evaluation mode, in which each BatchNorm that follows a Conv2d has become a part of it.
 
+    Activations become function calls: a ReLU object that two layers share keeps libraries from seeing either pattern.
+
     Found by symbolic tracing (torch.fx), so in any model whose forward pass does not depend on the data. Raises
     ValueError when the model is in training mode: the statistics would still move.
     """
@@ -45,6 +50,11 @@ def fold_model(model: nn.Module) -> fx.GraphModule:
     for node in list(graph.graph.nodes):
         before: Any = node.args[0] if node.args else None
         layer: Any = modules.get(node.target)
+        if node.op == "call_module" and type(layer) in ACTIVATIONS:
+            with graph.graph.inserting_after(node):
+                node.replace_all_uses_with(graph.graph.call_function(ACTIVATIONS[type(layer)], node.args))
+            graph.graph.erase_node(node)
+            continue
         previous: Any = modules.get(getattr(before, "target", None))
         follows = isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d)
         if node.op != "call_module" or not follows or len(before.users) > 1:

@@ -326,12 +326,12 @@ def _clip(name, reason, *, error=None, levels=None, result=None):
 
 _clip(
     "only the values inside",
-    r"clipped values have an error",
+    r"that error counts",
     error=lambda x, q, t, n: (
         (q.clamp(-n, n) * t / n - x)[x.abs() <= t].square().mean() if (x.abs() <= t).any() else 9e9
     ),
 )
-_clip("no clamp", r"clamped to it", error=lambda x, q, t, n: (q * t / n - x).square().mean())
+_clip("no clamp", r"that error counts", error=lambda x, q, t, n: (q * t / n - x).square().mean())
 _clip("error of the integers", r"real units", error=lambda x, q, t, n: (q.clamp(-n, n) - x * n / t).square().mean())
 _clip("absolute error", r"squared error", error=lambda x, q, t, n: (q.clamp(-n, n) * t / n - x).abs().mean())
 _clip("all bits for one side", r"2\^\(bits-1\)", levels=lambda bits: 2**bits - 1)
