@@ -13,6 +13,7 @@ from benchmarks import (
     estimates_import,
     near_duplicates,
     notebook01,
+    quantised_inference,
     training_loop,
     vendi,
 )
@@ -33,5 +34,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         ddp_scaling,
         ddp_slow_link,
         training_loop,
+        quantised_inference,
     )
 }

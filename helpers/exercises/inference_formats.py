@@ -179,6 +179,17 @@ def _unpack_mistakes(integers: Any, scales: Any, group: int) -> list[Mistake]:
     ),
 )
 def report_check(trial: Trial, quantisation_report: Answer) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several threads for a network this small wait for each other on a busy machine
+    try:
+        _report_check(trial, quantisation_report)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _report_check(trial: Trial, quantisation_report: Answer) -> None:
     for _ in range(2):
         seed = int(trial.rng.integers(2**31))
         log = _Log()

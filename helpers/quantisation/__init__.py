@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from helpers.lazy import names_of
 
 if TYPE_CHECKING:
+    from helpers.quantisation import examples
     from helpers.quantisation.affine import (
         INT4,
         INT8,
@@ -80,6 +81,7 @@ _MODULES = {
         "quiet",
         "save_onnx",
     ),
+    "examples": (),
     "corrections": ("awq", "gptq", "output_sqnr", "round_to_nearest", "smooth", "w8a8"),
     "files": ("load_package", "load_weights", "save_package", "save_weights"),
     "flows": ("QuantisationReport", "QuantiseConfig", "QuantisedModel", "convert", "prepare", "quantise"),
@@ -111,6 +113,7 @@ __all__ = [
     "compiler_missing",
     "convert",
     "dequantise",
+    "examples",
     "fake_quantise",
     "fold_conv_bn",
     "fold_model",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._inductor.config
 from torch import Tensor, nn
 
 from helpers.files import replacing
@@ -61,15 +62,21 @@ def compiled(model: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
     """
     if (reason := compiler_missing()) is not None:
         raise RuntimeError(f"cannot compile: {reason}")
-    options: dict[str, str | int | bool | Callable] = {"freezing": True, "cpp_wrapper": True}
-    with quiet(), torch.no_grad():
-        fast = torch.compile(model, dynamic=False, options=options)
-        fast(example)
+    # as settings around the compilation: given to torch.compile as options, the int8 kernels of a quantised graph fail
+    frozen = {"freezing": True, "cpp_wrapper": True}
+    fast = torch.compile(model, dynamic=False)
+    known: set[torch.Size] = set()
 
     def run(x: Tensor) -> Tensor:
-        with torch.no_grad():
-            return fast(x)
+        if x.shape in known:
+            with torch.no_grad():
+                return fast(x)
+        with quiet(), torch.no_grad(), torch._inductor.config.patch(frozen):
+            y = fast(x)
+        known.add(x.shape)
+        return y
 
+    run(example)
     return run
 
 
