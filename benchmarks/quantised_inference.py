@@ -26,7 +26,7 @@ def _model(name: str) -> tuple[Any, tuple[str, ...]]:
     return models.efficientnet_lite0(turned=True), KEPT
 
 
-def latencies(name: str, batch: int, threads: int, pairs: int) -> Callable[[], dict[str, Any]]:
+def latencies(name: str, batch: int, count: int, pairs: int) -> Callable[[], dict[str, Any]]:
     """Seconds of each side in each pair, and what `backend="auto"` chose."""
     import torch
 
@@ -34,7 +34,7 @@ def latencies(name: str, batch: int, threads: int, pairs: int) -> Callable[[], d
     from helpers import quantisation as quant
     from helpers.latency import compare_latency
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(count)
     torch.manual_seed(0)
     model, kept = _model(name)
     photos = torch.stack([models.efficientnet_preprocess(p) for p in datasets.photographs().values()])
@@ -45,8 +45,8 @@ def latencies(name: str, batch: int, threads: int, pairs: int) -> Callable[[], d
         config = quant.QuantiseConfig(keep_float=kept)
         auto = quant.quantise(model, config, calibration=data, backend="auto", batch=batch)
         with tempfile.TemporaryDirectory() as folder:
-            plain = quant.onnx_session(quant.save_onnx(model, data, Path(folder) / "a.onnx"), threads=threads)
-            small = quant.onnx_session(quant.onnx_quantised(model, data, Path(folder) / "b.onnx"), threads=threads)
+            plain = quant.onnx_session(quant.save_onnx(model, data, Path(folder) / "a.onnx"), threads=count)
+            small = quant.onnx_session(quant.onnx_quantised(model, data, Path(folder) / "b.onnx"), threads=count)
         fast = quant.compiled(model, x)
         sides = {
             "eager": lambda: _no_grad(model, x),
@@ -55,7 +55,7 @@ def latencies(name: str, batch: int, threads: int, pairs: int) -> Callable[[], d
             "ONNX Runtime int8": lambda: small(x),
             "int8": lambda: auto(x),
         }
-        found = compare_latency(sides, batch=batch, pairs=pairs, threads=threads)
+        found = compare_latency(sides, batch=batch, pairs=pairs, threads=count)
         return {"chosen": auto.backend, "runs": {side: list(found[side].runs) for side in sides}}
 
     return work
@@ -138,7 +138,7 @@ def _threads(count: int) -> dict[str, str]:
 
 def _speed(name: str, batch: int, threads: int, settings: Settings) -> list[Figure]:
     target = "benchmarks.quantised_inference:latencies"
-    got = run_side(target, _threads(threads), name=name, batch=batch, threads=threads, pairs=settings.pairs).result
+    got = run_side(target, _threads(threads), name=name, batch=batch, count=threads, pairs=settings.pairs).result
     runs, where = got["runs"], f"{name}, batch {batch}, {threads} thread{'s' * (threads > 1)}"
     settings.say(f"{where}: auto chose {got['chosen']}")
     resnet = name == "ResNet-18"
