@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from helpers.quantisation.affine import INT4, INT8, IntegerType, QParams, dequantise, fake_quantise, params_of
+from helpers.quantisation.affine import INT4, INT8, IntegerType, QParams, fake_quantise, params_of
 
 __all__ = ["awq", "gptq", "output_sqnr", "round_to_nearest", "smooth"]
 
