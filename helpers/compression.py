@@ -1,6 +1,6 @@
 """A smaller model from a large one: pruning, distillation, low-rank factors; and what each does to the time of a step.
 
-What this does not do: sparse kernels. Zeros in a dense matrix are multiplied like other numbers, and that is the lesson.
+What this does not do: sparse kernels. Zeros in a dense matrix are multiplied like other numbers.
 """
 
 from __future__ import annotations

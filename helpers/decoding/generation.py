@@ -1,6 +1,6 @@
 """One token after the other, from a model that reads (b, t) tokens and gives logits, with a key-value cache or without.
 
-What this does not do: nucleus or top-k sampling, beams, a stop token. Each changes `probabilities` or the loop by a line.
+What this does not do: nucleus or top-k sampling, beams, a stop token.
 """
 
 from __future__ import annotations
