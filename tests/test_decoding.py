@@ -323,7 +323,7 @@ def test_int8_weights_are_torchaos_and_the_output_is_near():
     with torch.no_grad():
         want = layer(x)
         assert (ours(x) - want).norm() / want.norm() < 0.012
-        assert (ours(x) - theirs(x)).norm() / want.norm() < 0.006  # bfloat16's rounding
+        assert (ours(x) - theirs(x)).norm() / want.norm() < 0.008  # rounded to bfloat16
     assert ours[0].weight.dtype == torch.int8
     assert decoding.weight_bytes(ours) == 64 * 48 + 2 * 48 + 4 * 48
     with pytest.raises(ValueError, match="Linear layer"):

@@ -215,7 +215,7 @@ def pack_int4(q: Tensor) -> Tensor:
         raise TypeError(f"q must hold integers, got {q.dtype}")
     if q.dim() == 0 or q.shape[-1] % 2:
         raise ValueError(f"q must have an even last dimension, got shape {tuple(q.shape)}")
-    if q.numel() and not (int(q.min()) >= -8 and int(q.max()) <= 7):
+    if q.numel() and (int(q.min()) < -8 or int(q.max()) > 7):
         raise ValueError(f"q must hold integers from -8 to 7, got {int(q.min())} to {int(q.max())}")
     nibbles = (q.to(torch.int16) & 0xF).to(torch.uint8)
     return nibbles[..., 0::2] | (nibbles[..., 1::2] << 4)

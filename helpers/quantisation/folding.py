@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
 
 __all__ = ["fold_conv_bn", "fold_model"]
+
+ACTIVATIONS = {nn.ReLU: F.relu, nn.ReLU6: F.relu6}
 
 
 def fold_conv_bn(
@@ -30,19 +34,28 @@ def fold_conv_bn(
     return weight * factor.reshape(-1, *[1] * (weight.dim() - 1)), shift + (start - mean) * factor
 
 
-def fold_model(model: nn.Module) -> nn.Module:
+def fold_model(model: nn.Module) -> fx.GraphModule:
     """A copy in evaluation mode, in which each BatchNorm that follows a Conv2d has become a part of it.
+
+    Activations become function calls: a ReLU object that two layers share keeps libraries from seeing either pattern.
 
     Found by symbolic tracing (torch.fx), so in any model whose forward pass does not depend on the data. Raises
     ValueError when the model is in training mode: the statistics would still move.
     """
     if model.training:
         raise ValueError("model must be in evaluation mode, call model.eval() first: folding freezes its statistics")
-    graph = torch.fx.symbolic_trace(copy.deepcopy(model))
-    modules = dict(graph.named_modules())
+    graph = fx.symbolic_trace(copy.deepcopy(model))
+    modules: dict[Any, Any] = dict(graph.named_modules())
+    node: Any
     for node in list(graph.graph.nodes):
-        before = node.args[0] if node.args else None
-        layer, previous = modules.get(node.target), modules.get(getattr(before, "target", None))
+        before: Any = node.args[0] if node.args else None
+        layer: Any = modules.get(node.target)
+        if node.op == "call_module" and type(layer) in ACTIVATIONS:
+            with graph.graph.inserting_after(node):
+                node.replace_all_uses_with(graph.graph.call_function(ACTIVATIONS[type(layer)], node.args))
+            graph.graph.erase_node(node)
+            continue
+        previous: Any = modules.get(getattr(before, "target", None))
         follows = isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d)
         if node.op != "call_module" or not follows or len(before.users) > 1:
             continue  # what the convolution alone gave is used elsewhere as well
@@ -60,4 +73,5 @@ def fold_model(model: nn.Module) -> nn.Module:
         graph.graph.erase_node(node)
     graph.delete_all_unused_submodules()
     graph.recompile()
-    return graph.eval()
+    graph.eval()
+    return graph
