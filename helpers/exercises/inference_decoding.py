@@ -28,7 +28,7 @@ Answer = Callable[..., Any]
     minutes=15,
     asked_as="Prune half of a network's weights. Per layer or globally, and how much faster does it get?",
     hints=(
-        "The smallest *magnitudes* go. The only difference between the two scopes is which weights stand in one ranking.",
+        "The smallest *magnitudes* go. The two scopes differ only in which weights stand in one ranking.",
         "A threshold fails when weights are equal: take the places of the `int(share * n)` smallest instead.",
         '`scope == "layer"` is the global ranking of a list with one weight in it: write one function, call it twice.',
         "`gone = torch.cat([w.abs().flatten() for w in weights]).argsort(stable=True)[:count]`, a mask of ones with "
@@ -372,7 +372,7 @@ def _cache_mistakes(old: Any, new: Any, other: Any, position: int) -> list[Mista
     parts=("accept_drafted",),
     difficulty=4,
     minutes=25,
-    asked_as="Speculative decoding: when is a drafted token kept, and why is the result distributed as the large model?",
+    asked_as="Speculative decoding: when is a drafted token kept, and why does the distribution stay the large model's?",
     hints=(
         "Token i is kept with probability min(1, p/q) of that token. The first rejection ends the round.",
         "`chance[i] < p / q` keeps it: when p ≥ q it always does. Count until the first that fails.",
