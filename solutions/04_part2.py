@@ -69,7 +69,7 @@ check("4.8", attention_step)
 # %% [markdown] id="exercise-4-9-text"
 # ### Exercise 4.9 · Speculative acceptance
 #
-# difficulty 4/5 · 25 min · asked as: "Speculative decoding: when is a drafted token kept, and why does the distribution stay the large model's?"
+# difficulty 4/5 · 25 min · asked as: "Speculative decoding: when is a drafted token kept, and why does the distribution stay the target's?"
 #
 # `accept_drafted(drafted, draft, target, chance)`: γ drafted tokens (γ,) int64, the distributions they were drawn from (γ, v), those of the large model (γ + 1, v), and γ numbers drawn evenly from [0, 1). Returns how many tokens are kept (an int), and the distribution (v,) that the next token is to be drawn from: after a rejection the renormalised residual, after γ kept tokens the last target row.
 

@@ -39,7 +39,7 @@ def pruning_check(trial: Trial, pruning_masks: Answer) -> None:
     import torch
 
     for scope in ("global", "layer"):
-        for share in (0.5, float(trial.rng.uniform(0.2, 0.4)), float(trial.rng.uniform(0.6, 0.9)), 0.0):
+        for share in (float(trial.rng.uniform(0.2, 0.4)), float(trial.rng.uniform(0.6, 0.9)), 0.0):
             weights = [_weight(trial.rng, scale) for scale in (1.0, 0.3, 2.0)]
             got = trial.call(pruning_masks, weights, share, scope)
             _masks_are_right(trial, got, weights, share, scope)
@@ -140,7 +140,7 @@ def distillation_check(trial: Trial, distillation_loss: Answer) -> None:
 
     for temperature in (2.0, float(trial.rng.uniform(3, 6)), 1.0):
         for weight in (1.0, 0.0, float(trial.rng.uniform(0.2, 0.4))):
-            n, classes = (int(k) for k in trial.rng.integers(4, 9, 2))
+            n, classes = (int(k) for k in trial.rng.integers(5, 9, 2))
             student, teacher = (torch.from_numpy(trial.rng.normal(0, 3, (n, classes))) for _ in range(2))
             targets = torch.from_numpy(trial.rng.integers(0, classes, n))
             got = trial.call(distillation_loss, student, teacher, targets, temperature, weight)
@@ -372,7 +372,7 @@ def _cache_mistakes(old: Any, new: Any, other: Any, position: int) -> list[Mista
     parts=("accept_drafted",),
     difficulty=4,
     minutes=25,
-    asked_as="Speculative decoding: when is a drafted token kept, and why does the distribution stay the large model's?",
+    asked_as="Speculative decoding: when is a drafted token kept, and why does the distribution stay the target's?",
     hints=(
         "Token i is kept with probability min(1, p/q) of that token. The first rejection ends the round.",
         "`chance[i] < p / q` keeps it: when p ≥ q it always does. Count until the first that fails.",
@@ -447,6 +447,8 @@ def _drafts(rng: np.random.Generator, case: int) -> tuple[Any, ...]:
     """Drafted tokens, both distributions and the chances: every second case keeps all."""
     import torch
 
+    if case == 0:
+        return _telling_drafts(rng)
     count, vocabulary = int(rng.integers(1, 5)) + (case > 1), int(rng.integers(3, 7))
     draft = rng.dirichlet(np.ones(vocabulary), count)
     target = rng.dirichlet(np.ones(vocabulary), count + 1)
@@ -460,6 +462,24 @@ def _drafts(rng: np.random.Generator, case: int) -> tuple[Any, ...]:
         drafted[place] = other
         chance[place] = rng.uniform(target[place, other] / draft[place, other], 1)
     return tuple(map(torch.from_numpy, (drafted, draft, target, chance)))
+
+
+def _telling_drafts(rng: np.random.Generator) -> tuple[Any, ...]:
+    """Six tokens of which four are kept; each usual mistake of counting gives another number."""
+    import torch
+
+    p = np.array([0.6, 0.4, 0.3, 0.6, 0.1, 0.5])
+    q = np.array([0.5, 0.3, 0.4, 0.3, 0.5, 0.4])
+    chance = np.array([0.5, 0.6, 0.2, 0.7, 0.5, 0.3]) * rng.uniform(0.95, 1.05)
+    drafted = rng.integers(0, 5, 6)
+    rows = []
+    for given in (p, q):
+        other = rng.dirichlet(np.ones(5), 7)
+        other[np.arange(6), drafted] = 0
+        other[:6] *= (1 - given)[:, None] / other[:6].sum(1, keepdims=True)
+        other[np.arange(6), drafted] = given
+        rows.append(other)
+    return tuple(map(torch.from_numpy, (drafted, rows[1][:6], rows[0], chance)))
 
 
 def _accepted(drafted: Any, draft: Any, target: Any, chance: Any, slip: str = "") -> tuple[int, Any]:
