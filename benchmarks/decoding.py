@@ -8,9 +8,10 @@ do, and are those of these models.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -76,7 +77,7 @@ def _timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _in_turns(calls: dict[str, Callable[[], Any]], count: int) -> dict[str, list[float]]:
+def _in_turns(calls: Mapping[str, Callable[[], Any]], count: int) -> dict[str, list[float]]:
     """Seconds of each call, `count` times, after one that does not count; the order turns."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(count + 1):
@@ -98,7 +99,7 @@ def cache(folder: str, count: int, new: int) -> Callable[[], Any]:
 
     def work() -> dict[str, Any]:
         same = torch.equal(*(decoding.generate(model, prompt, new, cache=c) for c in (True, False)))
-        calls = {str(c): lambda c=c: decoding.generate(model, prompt, new, cache=c) for c in (True, False)}
+        calls = {str(c): functools.partial(decoding.generate, model, prompt, new, cache=c) for c in (True, False)}
         return {**_in_turns(calls, count), "same": same}
 
     return work
@@ -116,7 +117,7 @@ def int8(folder: str, count: int, new: int, torch_threads: int, perplexities: bo
 
     def work() -> dict[str, Any]:
         both = {"fp32": model, "int8": twin}
-        calls = {name: lambda m=m: decoding.generate(m, prompt, new) for name, m in both.items()}
+        calls = {name: functools.partial(decoding.generate, m, prompt, new) for name, m in both.items()}
         found: dict[str, Any] = _in_turns(calls, count)
         if perplexities:
             blocks = decoding.code_tokens(CONTEXT, 800)[1][:8]
@@ -233,8 +234,7 @@ def _draft_figures(settings: Settings, folder: str) -> list[Figure]:
         away = [abs(one["speed-up"] / one["predicted"] - 1) for one in runs]
         name = f"{gamma} drafted tokens: speed-up, distance from the formula with measured costs"
         figures.append(figure(name, away, Bar("<=", 0.15)))
-        for field in runs[0]:
-            figures.append(figure(f"{gamma} drafted tokens: {field}", [one[field] for one in runs]))
+        figures += [figure(f"{gamma} drafted tokens: {field}", [one[field] for one in runs]) for field in runs[0]]
     return figures
 
 

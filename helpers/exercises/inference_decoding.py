@@ -443,7 +443,7 @@ RESIDUAL_SLIPS = {
 }
 
 
-def _drafts(rng: np.random.Generator, case: int) -> tuple[Any, ...]:
+def _drafts(rng: np.random.Generator, case: int) -> tuple[Any, Any, Any, Any]:
     """Drafted tokens, both distributions and the chances: every second case keeps all."""
     import torch
 
@@ -461,10 +461,10 @@ def _drafts(rng: np.random.Generator, case: int) -> tuple[Any, ...]:
         other = int(np.argmin(target[place] / draft[place]))
         drafted[place] = other
         chance[place] = rng.uniform(target[place, other] / draft[place, other], 1)
-    return tuple(map(torch.from_numpy, (drafted, draft, target, chance)))
+    return tuple(map(torch.from_numpy, (drafted, draft, target, chance)))  # type: ignore[return-value]
 
 
-def _telling_drafts(rng: np.random.Generator) -> tuple[Any, ...]:
+def _telling_drafts(rng: np.random.Generator) -> tuple[Any, Any, Any, Any]:
     """Six tokens of which four are kept; each usual mistake of counting gives another number."""
     import torch
 
@@ -479,7 +479,7 @@ def _telling_drafts(rng: np.random.Generator) -> tuple[Any, ...]:
         other[:6] *= (1 - given)[:, None] / other[:6].sum(1, keepdims=True)
         other[np.arange(6), drafted] = given
         rows.append(other)
-    return tuple(map(torch.from_numpy, (drafted, rows[1][:6], rows[0], chance)))
+    return tuple(map(torch.from_numpy, (drafted, rows[1][:6], rows[0], chance)))  # type: ignore[return-value]
 
 
 def _accepted(drafted: Any, draft: Any, target: Any, chance: Any, slip: str = "") -> tuple[int, Any]:
