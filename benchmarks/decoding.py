@@ -81,7 +81,7 @@ def _in_turns(calls: Mapping[str, Callable[[], Any]], count: int) -> dict[str, l
     """Seconds of each call, `count` times, after one that does not count; the order turns."""
     found: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(count + 1):
-        for name in list(calls) if turn % 2 else reversed(calls):
+        for name in list(calls)[:: 1 if turn % 2 else -1]:
             seconds = _timed(calls[name])
             if turn:
                 found[name].append(seconds)
