@@ -10,6 +10,7 @@ from benchmarks import (
     ddp_scaling,
     ddp_slow_link,
     ddp_step,
+    decoding,
     estimates_import,
     near_duplicates,
     notebook01,
@@ -35,5 +36,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         ddp_slow_link,
         training_loop,
         quantised_inference,
+        decoding,
     )
 }

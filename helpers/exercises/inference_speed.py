@@ -471,4 +471,4 @@ def _folding_slips(
     }
 
 
-from helpers.exercises import inference_formats  # noqa: E402, F401 - registers 4.10 and 4.12
+from helpers.exercises import inference_decoding, inference_formats  # noqa: E402, F401 - registers 4.6 to 4.12

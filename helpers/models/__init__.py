@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         efficientnet_lite0,
         efficientnet_preprocess,
     )
-    from helpers.models.gpt import GPT, Block, GPTConfig
+    from helpers.models.gpt import GPT, Block, GPTConfig, KVCache
     from helpers.models.ngram import BackoffNgram
     from helpers.models.resnet import resnet18
     from helpers.models.series import SeriesNet
@@ -26,7 +26,7 @@ __getattr__, __dir__ = names_of(
     __name__,
     {
         "efficientnet": ("IMAGENET_LABELS", "EfficientNetLite0", "efficientnet_lite0", "efficientnet_preprocess"),
-        "gpt": ("GPT", "Block", "GPTConfig"),
+        "gpt": ("GPT", "Block", "GPTConfig", "KVCache"),
         "ngram": ("BackoffNgram",),
         "resnet": ("resnet18",),
         "series": ("SeriesNet",),
@@ -40,6 +40,7 @@ __all__ = [
     "Block",
     "EfficientNetLite0",
     "GPTConfig",
+    "KVCache",
     "SeriesNet",
     "efficientnet_lite0",
     "efficientnet_preprocess",

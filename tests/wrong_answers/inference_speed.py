@@ -428,4 +428,4 @@ def by_channel(weight, bias, mean, variance, gain, shift, epsilon):
     return torch.stack(weights), torch.tensor(biases)
 
 
-from . import inference_formats  # noqa: E402, F401 - those of 4.10 and 4.12
+from . import inference_decoding, inference_formats  # noqa: E402, F401 - those of 4.6 to 4.12
