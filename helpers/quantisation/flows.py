@@ -35,6 +35,7 @@ __all__ = ["QuantisationReport", "QuantiseConfig", "QuantisedModel", "convert", 
 Method = Literal["static", "qat", "dynamic", "weight-only"]
 Backend = Literal["auto", "compiled", "onnxruntime", "reference"]
 TINY = torch.finfo(torch.float32).eps
+REPORTED = 8  # calibration inputs that the report by layer is made on: enough for a decibel
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,7 @@ def quantise(
     data = _checked(model, config, calibration, backend, batch)
     start, report = _start(model, config, data)
     example = data[:batch] if len(data) >= batch else data[:1].repeat(batch, *[1] * (data.dim() - 1))
-    if config.method in ("dynamic", "weight-only"):
-        module = _linear_layers(start, config)
-    else:
-        module = convert(_calibrated(start, config, data), config)
+    module = None if backend == "onnxruntime" else _in_torch(start, config, data)
     sides, left_out = _sides(backend, module, start, config, data, example)
     seconds = {}
     if len(sides) > 1:
@@ -161,6 +159,12 @@ def quantise(
         left_out=tuple(left_out),
     )
     return QuantisedModel(sides[chosen], chosen, config, report, module if chosen != "onnxruntime" else None)
+
+
+def _in_torch(start: nn.Module, config: QuantiseConfig, data: Tensor) -> nn.Module:
+    if config.method in ("dynamic", "weight-only"):
+        return _linear_layers(start, config)
+    return convert(_calibrated(start, config, data), config)
 
 
 def _checked(model: nn.Module, config: QuantiseConfig, calibration: Tensor | None, backend: str, batch: int) -> Tensor:
@@ -192,7 +196,7 @@ def _start(model: nn.Module, config: QuantiseConfig, data: Tensor) -> tuple[nn.M
         start: nn.Module = copy.deepcopy(model)
         layers: list[LayerError] = []
     else:
-        layers = layer_errors(model, data)
+        layers = layer_errors(model, data[:: max(1, len(data) // REPORTED)])
         start = mend(model, data, keep_float=config.keep_float) if config.mended else fold_model(model)
     total = sum(p.numel() * p.element_size() for p in [*start.parameters(), *start.buffers()])
     in_bytes: list[Any] = [m for n, m in start.named_modules() if n in known and n not in kept]
@@ -209,14 +213,14 @@ def _in_batches(data: Tensor, batch: int) -> list[Tensor]:
 
 
 def _sides(
-    backend: str, module: nn.Module, start: nn.Module, config: QuantiseConfig, data: Tensor, example: Tensor
+    backend: str, module: nn.Module | None, start: nn.Module, config: QuantiseConfig, data: Tensor, example: Tensor
 ) -> tuple[dict[str, Callable[[Tensor], Tensor]], list[str]]:
     sides: dict[str, Callable[[Tensor], Tensor]] = {}
     left_out: list[str] = []
     reason = compiler_missing()
-    if backend == "reference":
+    if module is not None and backend == "reference":
         sides["reference"] = module
-    if backend == "compiled" or (backend == "auto" and reason is None):
+    if module is not None and (backend == "compiled" or (backend == "auto" and reason is None)):
         sides["compiled"] = compiled(module, example)
     elif backend == "auto":
         left_out.append(f"compiled: {reason}")
@@ -226,7 +230,9 @@ def _sides(
             sides["onnxruntime"] = onnx_session(file)
     if not has_vnni():
         left_out.append("int8 instructions: this processor has no VNNI, so expect little or no speed-up")
-    return sides or {"reference": module}, left_out
+    if module is not None and not sides:  # "auto" without a compiler, for what ONNX Runtime does not do here
+        sides["reference"] = module
+    return sides, left_out
 
 
 # ---------------------------------------------------------------------------------------------- static and QAT
