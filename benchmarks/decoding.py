@@ -1,7 +1,7 @@
 """`helpers.decoding` against the plainest way to generate: a key-value cache, int8 weights, and drafts.
 
-Three models of bytes, trained here on the standard library's source. The large one has 38 million weights, 151 MB in
-float32 and 38 MB in int8: more than most processors' caches, so that decoding reads them from memory, as it does with
+Three models of bytes, trained here on the standard library's source. The large one has 38 million weights, 153 MB in
+float32 and 40 MB in int8: more than most processors' caches, so that decoding reads them from memory, as it does with
 a large model. Trained for so few steps they write poor code; speed does not depend on that, perplexity and acceptance
 do, and are those of these models.
 """

@@ -134,7 +134,7 @@ class LowRankLinear(nn.Module):
         return F.linear(F.linear(x, self.down), self.up, self.bias)
 
 
-def low_rank(model: nn.Module, share: float) -> nn.Module:
+def low_rank(model: nn.Module, share: float, *, smallest: int = 1) -> nn.Module:
     """A copy whose Linear layers are replaced by two factors where that needs at most `share` of the layer's weights.
 
     The truncated singular value decomposition is the closest matrix of its rank (Eckart and Young, 1936); close to the
@@ -142,13 +142,15 @@ def low_rank(model: nn.Module, share: float) -> nn.Module:
 
     Args:
         share: above 0, at most 1. The rank is the largest with rank · (in + out) ≤ share · in · out, at least 1.
+        smallest: layers with fewer inputs or outputs stay as they are; a last layer of few classes has no rank to lose.
 
-    Raises ValueError for another share, or when there is no Linear layer.
+    Raises ValueError for another share, or when there is no such Linear layer.
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}")
     twin = copy.deepcopy(model)
-    found = [(m, name, c) for m in twin.modules() for name, c in m.named_children() if isinstance(c, nn.Linear)]
+    children = [(m, name, c) for m in twin.modules() for name, c in m.named_children() if isinstance(c, nn.Linear)]
+    found = [one for one in children if min(one[2].weight.shape) >= smallest]
     if not found:
         raise ValueError(f"model must have a Linear layer inside, got a {type(model).__name__} without one")
     for parent, name, linear in found:

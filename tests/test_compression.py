@@ -99,6 +99,13 @@ def test_the_factors_are_the_closest_matrix_of_their_rank(share):
         torch.testing.assert_close(made(x), x @ (made.up @ made.down).T + layer[0].bias, rtol=1e-4, atol=1e-5)
 
 
+def test_small_layers_keep_their_rank():
+    made = co.low_rank(network(), 0.5, smallest=20)
+    assert isinstance(made[3], co.LowRankLinear) and isinstance(made[5], nn.Linear)
+    with pytest.raises(ValueError, match="Linear layer"):
+        co.low_rank(network(), 0.5, smallest=21)
+
+
 def test_the_distillation_loss_is_that_of_its_definition_in_numpy():
     rng = np.random.default_rng(0)
     student, teacher, y = rng.normal(0, 3, (7, 5)), rng.normal(0, 3, (7, 5)), rng.integers(0, 5, 7)
