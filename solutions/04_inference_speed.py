@@ -317,7 +317,7 @@ check("4.5", fold)
 # `quantise(model, config, calibration=…)` is one door to what the libraries do today: **static** (weights and activations; PT2E with torch.compile, and ONNX Runtime), **dynamic** and **weight-only** (linear layers; torchao), **quantisation-aware training** (PT2E). `backend="auto"` builds what this machine can run, times it in turns and keeps the fastest.
 # First a network with labels, so that accuracy can be measured: torchvision's ResNet-18 trained on 1,100 digits, judged on 697 others.
 
-# %% id="digits-train"
+# %% id="digits-train" tags=["nbval-ignore-output"]
 digits = quant.examples.digits(SEED)
 resnet = quant.examples.train_resnet(digits, epochs=3 if QUICK else 12, seed=SEED)
 float_accuracy = quant.examples.accuracy(resnet, digits.x_test, digits.y_test)
@@ -326,17 +326,17 @@ print(f"float32: {float_accuracy:.4f} on {len(digits.y_test)} test digits")
 # %% [markdown] id="predict-flow-text"
 # **Predict before you run.** Weights and activations in int8, calibrated on 64 digits. How many points of accuracy are lost?
 
-# %% id="static-run"
+# %% id="static-run" tags=["nbval-ignore-output"]
 static = quant.quantise(resnet, calibration=digits.x[:64], backend="onnxruntime")
 int8_accuracy = quant.examples.accuracy(static, digits.x_test, digits.y_test)
 print(f"int8: {int8_accuracy:.4f}, float32: {float_accuracy:.4f}")
 print(static.report)
 
-# %% id="predict-flow"
+# %% id="predict-flow" tags=["nbval-ignore-output"]
 guess = None
 predict("points of accuracy lost to int8", guess=guess, measured=round(100 * (float_accuracy - int8_accuracy), 2))
 
-# %% id="flows-run"
+# %% id="flows-run" tags=["nbval-ignore-output"]
 kinds = {"static (reference)": "static", "dynamic": "dynamic", "weight-only": "weight-only"}
 table = {}
 for name, method in kinds.items():
@@ -352,7 +352,7 @@ pd.DataFrame(table).T.round(3)
 # %% [markdown] id="qat-text"
 # **Quantisation-aware training** rounds in the forward pass and lets the gradient through as if it had not (straight-through estimator). A short fine-tuning moves the weights to where rounding hurts less. It is for what static quantisation cannot save: few bits, small networks.
 
-# %% id="qat-run"
+# %% id="qat-run" tags=["nbval-ignore-output"]
 from torchao.quantization.pt2e import move_exported_model_to_eval, move_exported_model_to_train
 
 config = quant.QuantiseConfig("qat")
@@ -450,7 +450,7 @@ if RECORD.exists():
 # %% [markdown] id="artefacts-text"
 # **What is shipped.** ONNX (runs anywhere), an AOTInductor package (machine code, no Python), safetensors (numbers only). Each must load in a fresh process and agree; none of them is a pickle, which would run whatever is in it.
 
-# %% id="artefacts-run"
+# %% id="artefacts-run" tags=["nbval-ignore-output"]
 small = quant.fold_model(resnet)
 test_input = digits.x_test[:4]
 onnx_file = quant.save_onnx(small, test_input, folder / "digits.onnx")
