@@ -273,7 +273,7 @@ def test_gptq_and_awq_lose_less_than_rounding_to_nearest_also_on_new_inputs(corr
 
 def test_gptq_with_inputs_that_say_nothing_is_rounding_to_nearest(correlated):
     weight, _ = correlated
-    assert torch.equal(quant.gptq(weight, torch.eye(64)), quant.round_to_nearest(weight))
+    torch.testing.assert_close(quant.gptq(weight, torch.eye(64)), quant.round_to_nearest(weight))
 
 
 def test_gptqs_weights_lie_on_the_grid(correlated):
