@@ -274,6 +274,12 @@ def test_fifty_thousand_acceptances_follow_the_target_where_the_draft_is_certain
         assert kept / 50_000 == pytest.approx(float(torch.minimum(q[0], target[0]).sum()), abs=0.01)
 
 
+def test_a_draft_that_differs_by_rounding_alone_leaves_the_target_to_draw_from():
+    target = torch.tensor([[0.25, 0.0, 0.75], [1.0, 0.0, 0.0]])
+    kept, following = decoding.accept(torch.tensor([1]), torch.tensor([[0.25, 1e-9, 0.75]]), target)
+    assert kept == 0 and int(following) in (0, 2)
+
+
 @pytest.mark.parametrize("gamma", [1, 2, 5, 50])
 def test_speculative_greedy_tokens_are_those_of_the_plain_model(gamma):
     for seed in range(3):

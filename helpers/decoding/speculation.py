@@ -70,7 +70,9 @@ def accept(
         return count, draw(target[-1], generator)
     first = int(rejected[0])
     residual = (target[first] - draft[first]).clamp(min=0)
-    return first, draw(residual / residual.sum(), generator)
+    total = residual.sum()
+    # equal up to rounding: nothing may be left, and the target itself is what is to be drawn from
+    return first, draw(residual / total if total > 0 else target[first], generator)
 
 
 def speculate(
