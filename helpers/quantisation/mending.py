@@ -1,7 +1,7 @@
 """Making a network lose less in int8 before any library quantises it: weights moved onto their grid one layer after the
 other, each making up for the rounding before it.
 
-Depthwise layers need this most: a filter has 9 or 25 weights, so nothing averages their rounding errors out.
+What this does not do: help where the ranges are wrong. Outliers of the activations need clipping or smoothing.
 """
 
 from __future__ import annotations
