@@ -5,6 +5,7 @@ What this does not do: make the machine quiet, or measure a server. No queue, no
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch.utils.benchmark import Timer
 
 __all__ = ["Latency", "LatencyComparison", "compare_latency", "measure_latency"]
 
@@ -140,7 +140,7 @@ def compare_latency(
             raise TypeError(f"{what} must be a whole number, got {type(value).__name__}")
         if value < least:
             raise ValueError(f"{what} must be at least {least}, got {value}")
-    timers = {n: Timer("f()", globals={"f": f}, num_threads=threads) for n, f in functions.items()}
+    timers = {name: _timer(function, threads) for name, function in functions.items()}
     peaks = {name: _peak(function) if memory else None for name, function in functions.items()}
     calls = {name: _calls_per_run(timer, warm_up) for name, timer in timers.items()}
     runs: dict[str, list[float]] = {name: [] for name in timers}
@@ -150,7 +150,17 @@ def compare_latency(
     return LatencyComparison({n: Latency(tuple(runs[n]), batch, threads, calls[n], peaks[n]) for n in timers})
 
 
-def _calls_per_run(timer: Timer, warm_up: int) -> int:
+def _timer(function: Callable[[], Any], threads: int) -> Any:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # at its import this tells that there is no CUDA, which is no news here
+    try:
+        from torch.utils.benchmark import Timer
+    finally:
+        logging.disable(before)
+    return Timer("f()", globals={"f": function}, num_threads=threads)
+
+
+def _calls_per_run(timer: Any, warm_up: int) -> int:
     for _ in range(warm_up):
         timer.timeit(1)
     seconds = timer.timeit(1).median

@@ -905,7 +905,7 @@ print(f"chi-square {chi2:.1f} with 3 degrees of freedom; above 11.3 would be a o
 # %% id="speculative-formula"
 accepted = np.linspace(0.05, 0.98, 40)
 plots.lines({f"{gamma} drafted": (accepted, [estimates.speculative_speedup(a, gamma, 0.1) for a in accepted]) for gamma in (2, 4, 8)},
-    title="More drafts pay only where nearly all are accepted", xlabel="acceptance α", ylabel="speed-up (draft costs 0.1 of a step)").axhline(1, color="#333333", linestyle="--", linewidth=1)  # fmt: skip
+    title="More drafts pay only where nearly all are accepted", xlabel="acceptance α", ylabel="speed-up (draft costs 0.1 of a step)").axhline(1, color="#333333", linestyle="--", linewidth=1);  # fmt: skip
 
 # %% id="speculative-time" tags=["nbval-ignore-output"]
 full = {model: models.KVCache(model.config) for model in (gpt, draft)}

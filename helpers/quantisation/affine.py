@@ -195,6 +195,7 @@ def sqnr(exact: Tensor, approximate: Tensor) -> float:
     """
     if exact.shape != approximate.shape:
         raise ValueError(f"exact and approximate must have one shape, got {exact.shape} and {approximate.shape}")
+    exact, approximate = exact.detach(), approximate.detach()
     signal = float(exact.double().square().sum())
     noise = float((exact.double() - approximate.double()).square().sum())
     if noise == 0:

@@ -243,7 +243,8 @@ def prepare(model: nn.Module, example: Tensor, config: QuantiseConfig) -> Any:
 
     For "qat": train the result (`torchao.quantization.pt2e.move_exported_model_to_train`), then `convert` it.
     """
-    from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e, prepare_qat_pt2e
+    with quiet():
+        from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e, prepare_qat_pt2e
 
     batch = torch.export.Dim("batch", min=1, max=4096)
     two = example[:2] if len(example) > 1 else example[:1].repeat(2, *[1] * (example.dim() - 1))
@@ -255,9 +256,9 @@ def prepare(model: nn.Module, example: Tensor, config: QuantiseConfig) -> Any:
 
 def convert(prepared: Any, config: QuantiseConfig) -> nn.Module:
     """Observers and roundings become integers: what `prepare` made and calibration or training filled, quantised."""
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
-
     with quiet():
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
+
         return convert_pt2e(prepared)
 
 
@@ -310,7 +311,8 @@ def _with_small_scales(default: Any, config: QuantiseConfig) -> Any:
 
 
 def _linear_layers(model: nn.Module, config: QuantiseConfig) -> nn.Module:
-    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, quantize_
+    with quiet():
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig, quantize_
 
     kind = Int8WeightOnlyConfig if config.method == "weight-only" else Int8DynamicActivationInt8WeightConfig
     with quiet():
