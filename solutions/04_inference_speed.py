@@ -25,9 +25,9 @@
 #
 # | what happened | status | source, date |
 # |---|---|---|
-# | Stability AI, 2023: compute of about \$99M, wages and operations of \$54M, against about \$11M of revenue; less than \$4M in cash in October. Compute was also given to outsiders for free. | press, on internal documents seen by Forbes | The Register, 3 April 2024 |
-# | Its cloud bills went unpaid: \$1M short in July 2023, \$7M in August. | press, the same documents | The Register, 3 April 2024 |
-# | Its models of July 2024 are free for companies with less than \$1M of revenue a year. | company | community licence, 5 July 2024 |
+# | Stability AI, 2023: compute of about 99 million dollars, wages and operations of 54, against about 11 of revenue; less than 4 in cash in October. Compute was also given to outsiders for free. | press, on internal documents seen by Forbes | The Register, 3 April 2024 |
+# | Its cloud bills went unpaid: one million dollars short in July 2023, seven million in August. | press, the same documents | The Register, 3 April 2024 |
+# | Its models of July 2024 are free for companies with less than a million dollars of revenue a year. | company | community licence, 5 July 2024 |
 #
 # If the weights are free and everybody may run them, what is left to compete on is the price of an answer. A factor of 4 in speed is a factor of 4 in that price.
 
@@ -68,7 +68,7 @@ from helpers.exercises import check, hint, predict, progress, solution
 from helpers.latency import compare_latency, measure_latency
 
 # %% [markdown] id="parameters-text"
-# `QUICK = True` trains for fewer epochs, judges fewer crops and times fewer calls. The figures for which a quiet machine is needed stand in `benchmarks/results/quantised_inference.json`, with the machine that they were measured on.
+# `QUICK = True` trains for fewer epochs, judges fewer crops and times fewer calls. The figures for which a quiet machine is needed come from `python -m benchmarks quantised_inference`: pairs in turns, one and two threads, batches of 1 and 16.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True
