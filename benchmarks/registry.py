@@ -10,9 +10,11 @@ from benchmarks import (
     ddp_scaling,
     ddp_slow_link,
     ddp_step,
+    decoding,
     estimates_import,
     near_duplicates,
     notebook01,
+    quantised_inference,
     rehearsal_start,
     training_loop,
     vendi,
@@ -35,5 +37,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         ddp_scaling,
         ddp_slow_link,
         training_loop,
+        quantised_inference,
+        decoding,
     )
 }

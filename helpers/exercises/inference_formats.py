@@ -1,0 +1,393 @@
+"""The checks and hints of exercises 4.10 and 4.12: packing four bits, and a script that measures int8 wrongly.
+
+What they do not catch: a machine so busy that a sleeping model's latency says nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from helpers.exercises.overfitting import without
+from helpers.exercises.registry import exercise
+from helpers.exercises.trial import Mistake, Trial
+
+Answer = Callable[..., Any]
+
+# ------------------------------------------------------------------------------------------------- 4.10 four bits
+
+
+@exercise(
+    "4.10",
+    title="Four bits, a scale per group",
+    parts=("pack_groups", "unpack_groups"),
+    difficulty=4,
+    minutes=25,
+    asked_as="How are int4 weights stored? Why groups, and how many bits does a weight take then?",
+    hints=(
+        "16 levels are few: with one scale for a row a single large weight makes the others zero. So 32 to 128 weights "
+        "share one.",
+        "Reshape to (out, groups, group). scale = max|w| / 7 of each group, 1 for a group of zeros, kept in float16.",
+        "Integers are round(w / scale) in -7..7. Two of them make a byte: `(even & 0xF) | ((odd & 0xF) << 4)`.",
+        "On the way back a nibble above 7 is negative: subtract 16. Then times the scale of its group.",
+    ),
+)
+def packing_check(trial: Trial, pack_groups: Answer, unpack_groups: Answer) -> None:
+    import torch
+
+    for out, columns, group in ((2, 8, 4), (3, 32, 16), (4, 12, 6)):
+        weight = torch.from_numpy(trial.rng.normal(size=(out, columns)).astype(np.float32))
+        weight[0, :group] = 0
+        weight[1, 0] = -9.0
+        got = trial.call(pack_groups, weight, group)
+        trial.is_type(got, tuple, what="the result of pack_groups", otherwise="return packed, scales")
+        integers, scales, clear = _integers(weight, group)
+        trial.is_tensor(
+            got[1],
+            (out, columns // group),
+            "float16",
+            what="the scales",
+            otherwise="float16, one for each group of a row: float32 costs another half bit a weight at group 32",
+        )
+        trial.close(
+            got[1].float(),
+            scales.float(),
+            what="the scales",
+            mistakes=_scale_mistakes(weight, group, scales),
+            otherwise="max|w| of the group over 7; 1 for a group of zeros",
+            rtol=2e-3,
+        )
+        trial.is_tensor(
+            got[0], (out, columns // 2), "uint8", what="the packed weights", otherwise="two weights a byte: uint8"
+        )
+        want = torch.from_numpy(_bytes(integers))
+        both = clear[:, 0::2] & clear[:, 1::2]  # bytes in which no weight lies on the edge between two integers
+        trial.equal(
+            torch.where(both, got[0], 0),
+            torch.where(both, want, 0),
+            what="the packed weights",
+            mistakes=[Mistake(torch.where(both, value, 0), text) for text, value in _byte_mistakes(integers).items()],
+            otherwise="even columns in the low four bits, odd ones in the high four, two's complement",
+        )
+        back = trial.call(unpack_groups, want, scales, group)
+        trial.is_tensor(back, (out, columns), "float32", what="the unpacked weights", otherwise="float32, all columns")
+        spread = scales.float().repeat_interleave(group, 1)
+        trial.close(
+            back,
+            torch.from_numpy(integers).float() * spread,
+            what="the unpacked weights",
+            mistakes=_unpack_mistakes(integers, scales, group),
+            otherwise="each nibble, with its sign, times the scale of its group",
+            rtol=1e-3,
+        )
+
+
+def _integers(weight: Any, group: int) -> tuple[Any, Any, Any]:
+    import torch
+
+    values = weight.numpy().astype(np.float64)
+    cut = values.reshape(len(values), -1, group)
+    highest = np.abs(cut).max(2)
+    scales = torch.from_numpy(np.where(highest == 0, 1.0, highest / 7)).half()
+    exact = cut / scales.double().numpy()[..., None]
+    edge = np.abs(exact - np.floor(exact) - 0.5) < 0.02  # float16's rounding of the scale may decide
+    return (
+        np.clip(np.rint(exact), -7, 7).astype(np.int64).reshape(values.shape),
+        scales,
+        torch.from_numpy(~edge.reshape(values.shape)),
+    )
+
+
+def _bytes(integers: Any) -> Any:
+    return ((integers[:, 0::2] % 16) + 16 * (integers[:, 1::2] % 16)).astype(np.uint8)
+
+
+def _byte_mistakes(integers: Any) -> dict[str, Any]:
+    import torch
+
+    half = integers.shape[1] // 2
+    halves = (integers[:, :half] % 16) + 16 * (integers[:, half:] % 16)
+    signed = (integers[:, 0::2] % 256) | ((integers[:, 1::2] * 16) % 256)
+    wrong = {
+        "the nibbles are swapped: the even column goes into the low four bits": _bytes(
+            integers.reshape(len(integers), -1, 2)[:, :, ::-1].reshape(integers.shape)
+        ),
+        "neighbouring columns share a byte, not the two halves of the row": halves,
+        "a negative number fills the whole byte with ones: mask it with 0xF before it is combined": signed,
+        "stored with an offset of 8: two's complement was asked for": _bytes(integers + 8),
+    }
+    return {text: torch.from_numpy(np.asarray(value).astype(np.uint8)) for text, value in wrong.items()}
+
+
+def _scale_mistakes(weight: Any, group: int, scales: Any) -> list[Mistake]:
+    import torch
+
+    cut = weight.reshape(len(weight), -1, group)
+    one = scales.float() == 1
+    down = torch.where(one, scales.float(), cut.amax(2) / 7)
+    row = (weight.abs().amax(1, keepdim=True) / 7).expand(scales.shape)
+    return [
+        Mistake(
+            torch.where(one, 0.0, scales.float()), "a group of zeros has scale 0: dividing gives NaN; take 1 there"
+        ),
+        Mistake(torch.where(one, 1.0, scales.float() * 7 / 8), "the largest integer is 7: max / 7"),
+        Mistake(torch.where(one, 1.0, scales.float() * 7 / 7.5), "symmetric, -7..7: max / 7"),
+        Mistake(torch.where(one, 1.0, scales.float() * 7 / 127), "four bits reach to 7, not to 127"),
+        Mistake(row.half().float(), "this is one scale for the whole row: each group has its own"),
+        Mistake(down.half().float(), "the largest magnitude may be negative: abs first"),
+    ]
+
+
+def _unpack_mistakes(integers: Any, scales: Any, group: int) -> list[Mistake]:
+    import torch
+
+    spread = scales.float().repeat_interleave(group, 1)
+    q = torch.from_numpy(integers)
+    swapped = q.reshape(len(q), -1, 2).flip(2).reshape(q.shape)
+    halves = torch.cat([q[:, 0::2], q[:, 1::2]], 1)
+    tiled = scales.float().repeat(1, group)
+    return [
+        Mistake((q % 16).float() * spread, "the sign is lost: a nibble above 7 is negative, subtract 16"),
+        Mistake(swapped.float() * spread, "the low four bits are the even column"),
+        Mistake(halves.float() * spread, "columns lie side by side in a byte: interleave low and high nibbles"),
+        Mistake(q.float() * tiled, "a group is made of neighbouring columns: repeat_interleave, not repeat"),
+        Mistake(q.float(), "the scales are missing"),
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ 4.12 fix this code
+
+
+@exercise(
+    "4.12",
+    title="Fix this code: a quantisation report",
+    parts=("quantisation_report",),
+    difficulty=4,
+    minutes=30,
+    asked_as="Review this script. It says int8 is slower and just as accurate. What would you change first?",
+    hints=(
+        "Ask of each number: of which model, in which mode, on which data, and with what in the timed part?",
+        "Put a *copy* in evaluation mode before anything else; quantise that copy with the calibration inputs.",
+        "Accuracy on the test data, for both models; latency one sample at a time, `warm_up` calls that do not count, "
+        "then the median of `repeats` calls; all of it under torch.inference_mode() or no_grad().",
+        "Layers still in float: names of the nn.Conv2d and nn.Linear modules in what `to_int8` gave back.",
+    ),
+)
+def report_check(trial: Trial, quantisation_report: Answer) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several threads for a network this small wait for each other on a busy machine
+    try:
+        _report_check(trial, quantisation_report)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _report_check(trial: Trial, quantisation_report: Answer) -> None:
+    for _ in range(2):
+        seed = int(trial.rng.integers(2**31))
+        log = _Log()
+        calibration, test = _samples(seed, 30), _samples(seed + 1, 41)
+        answer = without(
+            quantisation_report,
+            "calibration_inputs",
+            "test",
+            "warm_up",
+            "repeats",
+            before=[functools.partial(_model, log, seed), functools.partial(functools.partial, _to_int8, log)],
+        )
+        got = trial.call(answer, calibration[0], test, 3, 5)
+        want = _figures(seed, test)
+        wanted = {"float_accuracy", "int8_accuracy", "float_ms", "int8_ms", "speed_up", "float_layers"}
+        trial.that(
+            isinstance(got, dict) and wanted <= set(got),
+            what="the report",
+            want=f"a dictionary with {', '.join(sorted(wanted))}",
+            got=", ".join(map(str, got)) if isinstance(got, dict) else type(got).__name__,
+            otherwise="return all six figures by name",
+        )
+        _must_be_honest(trial, log, got, want, seed, calibration, test)
+        _latency_must_be(trial, log, got)
+
+
+def _must_be_honest(
+    trial: Trial, log: _Log, got: dict[str, Any], want: dict[str, Any], seed: int, calibration: Any, test: Any
+) -> None:
+    import torch
+
+    trial.that(
+        not any(mode for _, mode, _ in log.calls) and not log.quantised_in_training,
+        what="both models are in evaluation mode, before quantising too",
+        want="model.eval() on a copy, first of all",
+        got="a model in training mode was used",
+        otherwise="eval() is missing or too late: dropout drops, and BatchNorm uses the batch and moves its statistics",
+    )
+    trial.that(
+        log.model.training,
+        what="the caller's model is left as it was",
+        want="still in training mode, as it came",
+        got="in evaluation mode",
+        otherwise="work on copy.deepcopy(model): the caller may go on training it",
+    )
+    trial.that(
+        not any(grad for _, _, grad in log.calls),
+        what="gradients are off",
+        want="torch.inference_mode() or torch.no_grad() around every call",
+        got="a call that records gradients",
+        otherwise="recording for a backward pass that never comes costs time and memory",
+    )
+    trial.that(
+        log.calibrated_with is not None and torch.equal(log.calibrated_with, calibration[0]),
+        what="to_int8 is calibrated on the calibration inputs",
+        want="to_int8(model, calibration_inputs)",
+        got="other inputs",
+        otherwise="ranges taken from the test data make the test score too good",
+    )
+    for name in ("float_accuracy", "int8_accuracy"):
+        trial.close(
+            float(got[name]),
+            want[name],
+            what=f"{name} on the test data",
+            mistakes=[
+                Mistake(_figures(seed, test)["float_accuracy"], "this is the accuracy of the float model"),
+                Mistake(100 * want[name], "a share between 0 and 1"),
+                Mistake(want[name] * len(test[1]), "this is the number of hits: divide by the number of samples"),
+            ],
+            otherwise="the share of test samples whose largest output is the label, each model by itself",
+            rtol=1e-4,
+        )
+    trial.equal(
+        sorted(got["float_layers"]),
+        ["0"],
+        what="the layers that are still in float",
+        mistakes=[
+            Mistake(["0", "4"], "these are the layers of the float model: look into the one that to_int8 gave back"),
+            Mistake([], "a convolution is still an nn.Conv2d: dynamic quantisation does not touch it"),
+        ],
+        otherwise="names of the nn.Conv2d and nn.Linear modules of the int8 model",
+    )
+
+
+def _latency_must_be(trial: Trial, log: _Log, got: dict[str, Any]) -> None:
+    singles = {kind: sum(1 for k, _, _ in log.calls if k == f"{kind} 1") for kind in ("float", "int8")}
+    trial.that(
+        min(singles.values()) >= 8,
+        what="calls with one sample",
+        want="at least 8 of each model",
+        got=f"{singles['float']} of the float model, {singles['int8']} of the int8 model",
+        otherwise="for each model warm_up + repeats calls of test inputs[:1]: latency is that of one request",
+    )
+    for kind, slow in (("float", 20.0), ("int8", 10.0)):
+        trial.that(
+            0.9 * slow <= float(got[f"{kind}_ms"]) <= 4 * slow,
+            what=f"{kind}_ms",
+            want=f"about {slow:g} ms, the median of the calls after warming up",
+            got=f"{float(got[f'{kind}_ms']):.4g}",
+            otherwise="the first calls are slow: leave out the warm-up, then the median, in milliseconds a call",
+        )
+    trial.close(
+        float(got["speed_up"]),
+        float(got["float_ms"]) / float(got["int8_ms"]),
+        what="the speed-up",
+        mistakes=[
+            Mistake(float(got["int8_ms"]) / float(got["float_ms"]), "upside down: above 1 means that int8 is faster")
+        ],
+        otherwise="float_ms / int8_ms",
+        rtol=1e-3,
+    )
+
+
+class _Log:
+    """What the models saw. One for all copies of a model."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, bool, bool]] = []
+        self.quantised_in_training = False
+        self.calibrated_with: Any = None
+        self.model: Any = None
+
+    def __deepcopy__(self, memory: Any) -> _Log:
+        return self
+
+
+def _samples(seed: int, count: int) -> tuple[Any, Any]:
+    import torch
+
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, 3, 6, 6)).astype(np.float32)
+    return torch.from_numpy(x), torch.from_numpy(rng.integers(0, 3, count))
+
+
+def _network(seed: int) -> Any:
+    """A small classifier, in training mode, with statistics that differ from any batch's."""
+    import torch
+    from torch import nn
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+        net[1].running_mean.normal_()  # type: ignore[operator]
+    return net.train()
+
+
+def _coarse(net: Any) -> Any:
+    """The network with its linear layer rounded to two bits: the convolution stays, as with dynamic quantisation."""
+    import torch
+    from torch import nn
+
+    class Rounded(nn.Module):
+        def __init__(self, weight: Any, bias: Any) -> None:
+            super().__init__()
+            self.weight, self.bias = weight, bias
+
+        def forward(self, x: Any) -> Any:
+            return x @ self.weight.T + self.bias
+
+    coarse = copy.deepcopy(net)
+    step = coarse[4].weight.detach().abs().max()
+    coarse[4] = Rounded(torch.round(coarse[4].weight.detach() / step) * step, coarse[4].bias.detach())
+    return coarse
+
+
+def _watched(net: Any, log: _Log, kind: str, seconds: float) -> Any:
+    """The network, with a note of every call; the first three calls with one sample are slow."""
+    import torch
+
+    state = {"calls": 0}
+
+    def note(module: Any, args: Any) -> None:
+        one = len(args[0]) == 1
+        log.calls.append((f"{kind} {1 if one else 'many'}", module.training, torch.is_grad_enabled()))
+        if one:
+            state["calls"] += 1
+            time.sleep(0.2 if state["calls"] <= 3 else seconds)
+
+    net._forward_pre_hooks.clear()
+    net.register_forward_pre_hook(note)
+    return net
+
+
+def _model(log: _Log, seed: int) -> Any:
+    log.model = _watched(_network(seed), log, "float", 0.02)
+    return log.model
+
+
+def _to_int8(log: _Log, model: Any, inputs: Any) -> Any:
+    log.quantised_in_training = log.quantised_in_training or model.training
+    log.calibrated_with = inputs
+    return _watched(_coarse(model), log, "int8", 0.01)
+
+
+def _figures(seed: int, test: Any) -> dict[str, float]:
+    import torch
+
+    net = _network(seed).eval()
+    with torch.no_grad():
+        accuracy = [float((m(test[0]).argmax(1) == test[1]).float().mean()) for m in (net, _coarse(net))]
+    return {"float_accuracy": accuracy[0], "int8_accuracy": accuracy[1]}
