@@ -25,7 +25,7 @@ SHAPES = {
     "small": {"layers": 4, "heads": 4, "width": 256},
     "draft": {"layers": 2, "heads": 4, "width": 128},
 }
-STEPS = {"large": (60, 1, 6e-4), "small": (60, 2, 1e-3), "draft": (150, 2, 2e-3)}
+STEPS = {"large": (200, 1, 6e-4), "small": (60, 2, 1e-3), "draft": (80, 2, 2e-3)}
 DRAFT_TOKENS = (2, 4)
 NEW = 96
 
