@@ -3,12 +3,13 @@
 Three models of bytes, trained here on the standard library's source. The large one has 38 million weights, 153 MB in
 float32 and 40 MB in int8: more than most processors' caches, so that decoding reads them from memory, as it does with
 a large model. Trained for so few steps they write poor code; speed does not depend on that, perplexity and acceptance
-do, and are those of these models.
+do, and are those of these models. With DECODING_MODELS=FOLDER they are stored there and found again the next time.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ SHAPES = {
     "small": {"layers": 4, "heads": 4, "width": 256},
     "draft": {"layers": 2, "heads": 4, "width": 128},
 }
-STEPS = {"large": (60, 2, 6e-4), "small": (60, 4, 1e-3), "draft": (200, 4, 2e-3)}
+STEPS = {"large": (200, 1, 6e-4), "small": (60, 2, 1e-3), "draft": (80, 2, 2e-3)}
 DRAFT_TOKENS = (2, 4)
 NEW = 96
 
@@ -37,15 +38,18 @@ def train(folder: str, quick: bool) -> Callable[[], Any]:
     from helpers import decoding
     from helpers.models import GPTConfig
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # two that share their cores with anything else wait for each other
     training, _ = decoding.code_tokens(CONTEXT, 800)
 
     def work() -> dict[str, float]:
         losses = {}
         for name, shape in SHAPES.items():
+            if (Path(folder) / f"{name}.safetensors").exists():
+                continue
             steps, batch, lr = STEPS[name]
             config = GPTConfig(context=CONTEXT, **shape)
-            with torch.autocast("cpu", torch.bfloat16):
+            # without the cache: it keeps the first step's weights until the block ends
+            with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
                 steps = 2 if quick else steps
                 made = decoding.train_code_gpt(config, training, steps=steps, batch_size=batch, lr=lr)
             save_model(made.model, str(Path(folder) / f"{name}.safetensors"))
@@ -181,8 +185,9 @@ def drafts(folder: str, count: int, new: int) -> Callable[[], Any]:
 
 
 def run(settings: Settings) -> list[Figure]:
-    with tempfile.TemporaryDirectory() as folder:
-        losses = run_side("benchmarks.decoding:train", threads={}, folder=folder, quick=settings.quick).result
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = os.environ.get("DECODING_MODELS", temporary)
+        losses = run_side("benchmarks.decoding:train", folder=folder, quick=settings.quick).result
         settings.say(f"trained; nats a byte at the end: {losses}")
         figures = _cache_figures(settings, folder)
         figures += _int8_figures(settings, folder)
