@@ -11,6 +11,7 @@ from benchmarks import (
     ddp_slow_link,
     ddp_step,
     estimates_import,
+    lime_image,
     near_duplicates,
     notebook01,
     training_loop,
@@ -33,5 +34,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         ddp_scaling,
         ddp_slow_link,
         training_loop,
+        lime_image,
     )
 }

@@ -139,7 +139,7 @@ def explain_image(
     predict: Callable[[Array], Any],
     *,
     labels: int | Sequence[int] = 3,
-    samples: int = 1000,
+    samples: int = 1500,
     segmentation: str | Callable[[Array], Any] = "slic",
     hide: None | float | Sequence[float] = None,
     batch_size: int = 64,
