@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 MOST_EXACT = 16  # players: 65,536 coalitions
 ROWS_AT_ONCE = 50_000
-METHODS = ("exact", "permutation", "kernel", "tree")
+METHODS = ("permutation", "kernel", "tree")
 
 
 def shapley_from_values(values: Array) -> Array:
@@ -100,8 +100,8 @@ def shap_values(
         model: for "tree" a fitted scikit-learn tree model; else a function rows (n, m) -> scores (n,) or (n, classes).
         rows: (n, m) what is explained.
         background: (k, m) rows that stand for "absent".
-        method: "exact" (2**m coalitions), "permutation" (orders of the features, there and back), "kernel"
-            (weighted regression on sampled coalitions), "tree" (exact for trees, interventional).
+        method: "permutation" (orders of the features, there and back), "kernel" (a weighted regression on coalitions:
+            on all of them, and so exact, where `rounds` suffices), "tree" (for tree models, by way of their nodes).
         output: which class, where the model gives several.
         rounds: orders for "permutation"; 100 coalitions each for "kernel".
         seed: of the sampling.
@@ -133,10 +133,9 @@ def shap_values(
         base = np.broadcast_to(explainer.expected_value, (len(x), *np.shape(explainer.expected_value)))
         return _one_output(values, base, output, len(x))
     masker = shap.maskers.Independent(others, max_samples=len(others))
-    kind = shap.explainers.ExactExplainer if method == "exact" else shap.explainers.PermutationExplainer
-    options = {} if method == "exact" else {"seed": seed}
-    calls = {} if method == "exact" else {"max_evals": rounds * (2 * x.shape[1] + 1), "silent": True}
-    found = kind(model, masker, **options)(x, **calls)
+    found = shap.explainers.PermutationExplainer(model, masker, seed=seed)(
+        x, max_evals=rounds * (2 * x.shape[1] + 1), silent=True
+    )
     return _one_output(found.values, found.base_values, output, len(x))
 
 
