@@ -384,8 +384,8 @@ FIELDS = {
 def documentation(count: int = 180, *, words: int = 30) -> pd.DataFrame:
     """Documentation of four fields of computing, as their libraries ship it: `text`, `field`, `name`.
 
-    `field` is graphs (networkx.algorithms), pictures (scikit-image), signals (scipy.signal) or statistics (scipy.stats);
-    `text` is the docstring of one public function or class, the first of its kind in the order of the files.
+    `field` is graphs (networkx.algorithms), pictures (scikit-image), signals (scipy.signal), statistics (scipy.stats).
+    `text` is the docstring of one public function or class, in the order of the files, a repeated one once.
 
     Args:
         count: texts of each field, at most about 190.

@@ -2,7 +2,8 @@
 
 PyTorch asks the C library for each activation. glibc takes blocks above a limit (at most 32 MiB, by default moving)
 straight from the system and gives them back when they are freed: every page of every activation is then mapped and
-filled with zeros again in each batch. What this does not do: anything on macOS, Windows or musl, where it returns False.
+filled with zeros again in each batch. What this does not do: anything on macOS, Windows or musl, where it returns
+False.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ BATCH_BYTES = 64 * 2**20  # pictures of one batch, before the model makes floats
 LARGEST = 4_000_000  # pixels; more is slow and shows nothing that a smaller picture does not
 
 
-class FastLimeImageExplainer(LimeImageExplainer):  # type: ignore[misc]  # lime has no types
+class FastLimeImageExplainer(LimeImageExplainer):
     """`lime.lime_image.LimeImageExplainer` whose pictures are masked a batch at a time. Everything else is lime's."""
 
     def __init__(self, *args: Any, progress: bool = True, **kwargs: Any) -> None:
@@ -53,10 +53,8 @@ class FastLimeImageExplainer(LimeImageExplainer):  # type: ignore[misc]  # lime 
         data = self.random_state.randint(0, 2, num_samples * count).reshape((num_samples, count))
         data[0] = 1
         masker = Masker(image, fudged_image, segments, count)
-        labels = []
         starts = tqdm(range(0, num_samples, batch_size), desc="LIME", leave=False, disable=not self.progress)
-        for start in starts:
-            labels.append(np.asarray(classifier_fn(masker(data[start : start + batch_size]))))
+        labels = [np.asarray(classifier_fn(masker(data[start : start + batch_size]))) for start in starts]
         return data, np.concatenate(labels)
 
 
@@ -141,7 +139,7 @@ def explain_image(
     labels: int | Sequence[int] = 3,
     samples: int = 1500,
     segmentation: str | Callable[[Array], Any] = "slic",
-    hide: None | float | Sequence[float] = None,
+    hide: float | Sequence[float] | None = None,
     batch_size: int = 64,
     seed: int = 0,
     progress: bool = True,
@@ -154,7 +152,7 @@ def explain_image(
         labels: how many of the most probable classes, or the numbers of classes.
         samples: pictures shown to the model; at least twice as many as there are superpixels.
         segmentation: "slic" (about 40 superpixels), "quickshift", "felzenszwalb", or a function image -> (h, w) ints.
-        hide: None paints a hidden superpixel in its own mean colour; or a grey level, or a colour, in the image's scale.
+        hide: None paints a hidden superpixel in its own mean colour; a grey level, or a colour, in the image's scale.
         batch_size: pictures in one call of `predict`; large pictures are given in smaller batches.
         seed: of the sampling. Another seed gives another explanation: see how much it differs.
         progress: show a bar while it runs. An interrupt leaves nothing behind.
@@ -177,7 +175,9 @@ def explain_image(
     hidden = hidden_picture(picture, segments, hide)
     wanted = _wanted(labels, ask(picture[None]).shape[1])
     explainer = FastLimeImageExplainer(random_state=seed, progress=progress)
-    asked: dict[str, Any] = {"top_labels": wanted} if isinstance(wanted, int) else {"top_labels": None, "labels": wanted}
+    asked: dict[str, Any] = (
+        {"top_labels": wanted} if isinstance(wanted, int) else {"top_labels": None, "labels": wanted}
+    )
     answers: list[Array] = []
 
     def remembered(pictures: Array) -> Array:
@@ -232,13 +232,11 @@ def segment(image: Array, segmentation: str | Callable[[Array], Any] = "slic") -
         )
     numbers, renumbered = np.unique(found, return_inverse=True)
     if len(numbers) < 2:
-        raise ValueError(
-            "segmentation must find at least two superpixels, got one: nothing to compare. Is the picture of one colour?"
-        )
+        raise ValueError("segmentation must find at least two superpixels, got one: is the picture of one colour?")
     return renumbered.reshape(found.shape)
 
 
-def hidden_picture(image: Array, segments: Array, hide: None | float | Sequence[float] = None) -> Array:
+def hidden_picture(image: Array, segments: Array, hide: float | Sequence[float] | None = None) -> Array:
     """The picture (h, w, 3) that shows through where a superpixel is hidden: its mean colour, or the colour `hide`."""
     largest = 255 if image.dtype == np.uint8 else 1
     if hide is not None:

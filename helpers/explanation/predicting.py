@@ -156,8 +156,8 @@ def checked(predict: Predict) -> Predict:
         sums = p.sum(1, dtype=np.float64)
         if (p < -SLACK).any() or (abs(sums - 1) > SLACK).any():
             raise ValueError(
-                f"predict must give probabilities, rows that sum to 1, got {p.min():.3g} to {p.max():.3g} with row sums "
-                f"{sums.min():.3g} to {sums.max():.3g}: are these logits? Take the softmax"
+                f"predict must give probabilities, rows that sum to 1, got {p.min():.3g} to {p.max():.3g} with row "
+                f"sums {sums.min():.3g} to {sums.max():.3g}: are these logits? Take the softmax"
             )
         return p
 

@@ -7,7 +7,7 @@ What this does not do: respect correlations. Rows are asked about that may not e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
