@@ -30,6 +30,7 @@ __all__ = [
     "dirty_breast_cancer",
     "flights",
     "mnist1d",
+    "photographs",
     "python_functions",
     "vendored_roots",
 ]
@@ -126,6 +127,42 @@ def mnist1d(count: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     with random_states_kept():  # the generator seeds everybody's random numbers
         made = make_dataset(arguments)
     return made["x"].astype(np.float32), made["y"].astype(np.int64)
+
+
+PHOTOGRAPHS = {
+    "skimage": {
+        "astronaut": "astronaut.png",
+        "brick": "brick.png",
+        "camera": "camera.png",
+        "cat": "chelsea.png",
+        "coffee": "coffee.png",
+        "coins": "coins.png",
+        "galaxies": "hubble_deep_field.jpg",
+        "grass": "grass.png",
+        "gravel": "gravel.png",
+        "moon": "moon.png",
+        "motorcycle": "motorcycle_left.png",
+        "rocket": "rocket.jpg",
+    },
+    "sklearn": {"palace": "china.jpg", "flower": "flower.jpg"},
+}
+FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
+
+
+def photographs() -> dict[str, np.ndarray]:
+    """14 real photographs by name, RGB (h, w, 3) uint8, 300×384 to 872×1000; grey ones have equal channels.
+
+    They have no labels; nobody has said what an ImageNet class of them would be. Source: scikit-image 0.26 (public
+    domain and CC0, see its data/README) and scikit-learn 1.8 (palace, flower: CC BY 2.0, danielbuechele, vultilion).
+    """
+    from PIL import Image
+
+    found = {}
+    for package, files in PHOTOGRAPHS.items():
+        for name, file in files.items():
+            with Image.open(package_file(package, f"{FOLDERS[package]}/{file}")) as picture:
+                found[name] = np.array(picture.convert("RGB"))
+    return dict(sorted(found.items()))
 
 
 def breast_cancer() -> pd.DataFrame:

@@ -91,3 +91,13 @@ def test_every_installed_package_has_a_licence_entry() -> None:
     assert "numpy" in licences.index
     assert licences.notna().all()
     assert (licences.str.len() > 0).all()
+
+
+def test_photographs_are_colour_pictures_that_a_learner_may_write_on() -> None:
+    found = datasets.photographs()
+    assert len(found) == 14
+    for image in found.values():
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+        assert min(image.shape[:2]) >= 300
+        assert image.flags.writeable
