@@ -227,14 +227,18 @@ def head_scores(maps: Tensor, period: int) -> tuple[Array, Array]:
     if not 2 <= period < time:
         raise ValueError(f"period must be from 2 to below the {time} tokens of the maps, got {period}")
     previous = maps.diagonal(-1, -2, -1).mean(-1)
-    copied = maps.diagonal(-(period - 1), -2, -1)[..., 1 : period + 1].mean(-1)  # position `period` is the first to know
+    copied = maps.diagonal(-(period - 1), -2, -1)[..., 1 : period + 1].mean(
+        -1
+    )  # position `period` is the first to know
     return previous.mean(1).numpy(), copied.mean(1).numpy()
 
 
 # --- does attention explain the prediction? ---------------------------------------------------------------------
 
 
-def loss_by_source(model: GPT, tokens: Tensor, position: int, vocabulary: int, *, draws: int = 8, seed: int = 0) -> Array:
+def loss_by_source(
+    model: GPT, tokens: Tensor, position: int, vocabulary: int, *, draws: int = 8, seed: int = 0
+) -> Array:
     """How much the log-probability of the right next token falls when one earlier token is replaced: (b, position + 1).
 
     The judge of attention: the input is changed and the model asked again; the mean of `draws` random replacements.

@@ -82,7 +82,9 @@ def integrated_gradients(
         raise ValueError(f"steps must be at least 1, got {steps}")
     start = to_input(np.zeros((1, *x.shape[2:], 3), np.uint8)) if baseline is None and x.dim() == 4 else baseline
     if start is None or start.shape != x.shape:
-        raise ValueError(f"baseline must have x's shape {tuple(x.shape)}, got {None if start is None else tuple(start.shape)}")
+        raise ValueError(
+            f"baseline must have x's shape {tuple(x.shape)}, got {None if start is None else tuple(start.shape)}"
+        )
     values = IntegratedGradients(model).attribute(
         x, start, target=target, n_steps=steps, method="riemann_middle", internal_batch_size=max(batch_size, 1)
     )
@@ -147,14 +149,23 @@ def cam_of(activations: Tensor, gradients: Tensor, size: tuple[int, int]) -> Ten
 
 
 def occlusion(
-    model: nn.Module, x: Tensor, target: int, *, patch: int = 32, stride: int = 16, fill: float = 0.0, batch_size: int = 32
+    model: nn.Module,
+    x: Tensor,
+    target: int,
+    *,
+    patch: int = 32,
+    stride: int = 16,
+    fill: float = 0.0,
+    batch_size: int = 32,
 ) -> Tensor:
     """How far the logit falls when a patch is covered (Zeiler and Fergus, 2014): (h, w), the mean over the patches
     that cover a pixel. `fill` in x's units: 0 is middle grey. Costs one forward pass a patch."""
     _must_fit(model, x, target)
     height, width = x.shape[-2:]
     if not 1 <= stride <= patch <= min(height, width):
-        raise ValueError(f"patch and stride must be 1 <= stride <= patch <= {min(height, width)}, got {patch}, {stride}")
+        raise ValueError(
+            f"patch and stride must be 1 <= stride <= patch <= {min(height, width)}, got {patch}, {stride}"
+        )
     corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
     drop, covered = torch.zeros(height, width), torch.zeros(height, width)
     with torch.no_grad():
@@ -182,7 +193,9 @@ def heat(values: Tensor, *, absolute: bool = False) -> Array:
     return values.detach().cpu().numpy().astype(np.float32)
 
 
-def as_explainer(method: Callable[..., Any], model: nn.Module, target: int, *, absolute: bool = False, **settings: Any) -> Explainer:
+def as_explainer(
+    method: Callable[..., Any], model: nn.Module, target: int, *, absolute: bool = False, **settings: Any
+) -> Explainer:
     """One of the methods above as a callable picture (h, w, 3) uint8 -> heat map (h, w), as `trust` wants it."""
 
     def explain(image: Array) -> Array:

@@ -38,7 +38,9 @@ def to_input(images: Array) -> Tensor:
     0 to 1: those are another scale, and would be explained as a black picture.
     """
     if not isinstance(images, np.ndarray) or images.dtype.kind not in "uif":
-        raise TypeError(f"images must be a numpy array of numbers, got {getattr(images, 'dtype', type(images).__name__)}")
+        raise TypeError(
+            f"images must be a numpy array of numbers, got {getattr(images, 'dtype', type(images).__name__)}"
+        )
     batch = images[None] if images.ndim == 3 else images
     if batch.ndim != 4 or batch.shape[-1] != 3:
         raise ValueError(f"images must be (b, h, w, 3) or (h, w, 3), got {images.shape}")
@@ -46,7 +48,9 @@ def to_input(images: Array) -> Tensor:
         if not np.isfinite(batch).all():
             raise ValueError("images must hold numbers, got NaN or infinity")
         if batch.size and batch.min() >= 0 and 0 < batch.max() <= 1:
-            raise ValueError(f"images must be grey levels 0 to 255, got floats from {batch.min():.3g} to {batch.max():.3g}")
+            raise ValueError(
+                f"images must be grey levels 0 to 255, got floats from {batch.min():.3g} to {batch.max():.3g}"
+            )
     pixels = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).permute(0, 3, 1, 2)
     return (pixels - MEAN) / STD
 

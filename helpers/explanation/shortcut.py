@@ -106,7 +106,9 @@ def heat_shares(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, *, step
     """
     from captum.attr import IntegratedGradients
 
-    values = IntegratedGradients(model).attribute(x, target=y, n_steps=steps, method="riemann_middle", internal_batch_size=max(512, len(x)))
+    values = IntegratedGradients(model).attribute(
+        x, target=y, n_steps=steps, method="riemann_middle", internal_batch_size=max(512, len(x))
+    )
     size = x.shape[-1] // GRID
     sums = F.avg_pool2d(values.detach().abs().sum(1, keepdim=True), size)[:, 0]
     shares = sums / sums.sum((1, 2), keepdim=True)
@@ -120,7 +122,9 @@ def suspects(shares: np.ndarray) -> pd.DataFrame:
     for label, row, column in np.ndindex(shares.shape):
         share = shares[label, row, column]
         usual = np.median(np.delete(shares[:, row, column], label))
-        rows.append({"class": label, "row": row, "column": column, "share": share, "usual": usual, "excess": share - usual})
+        rows.append(
+            {"class": label, "row": row, "column": column, "share": share, "usual": usual, "excess": share - usual}
+        )
     return pd.DataFrame(rows).sort_values("excess", ascending=False, ignore_index=True)
 
 

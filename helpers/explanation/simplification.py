@@ -66,7 +66,9 @@ def _kept(x: Array, y: Array, count: int) -> Array:
     """The first `count` features that come in while an L1 penalty is loosened; the largest weights break ties."""
     scaled = StandardScaler().fit_transform(x)
     for c in np.geomspace(0.003, 30, 60):
-        weights = np.abs(LogisticRegression(l1_ratio=1, C=c, solver="liblinear", random_state=0).fit(scaled, y).coef_[0])
+        weights = np.abs(
+            LogisticRegression(l1_ratio=1, C=c, solver="liblinear", random_state=0).fit(scaled, y).coef_[0]
+        )
         if (weights > 0).sum() >= count:
             break
     return np.sort(np.argsort(-weights, kind="stable")[:count])

@@ -121,7 +121,9 @@ def _curve(score: Score, *, start: Array, end: Array, heat: Array, steps: int) -
 
 def blurred(image: Array, *, sigma: float = 12.0) -> Array:
     """The picture (h, w, 3) uint8 without its details: Gaussian blur of `sigma` pixels."""
-    return ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0), mode="reflect").round().astype(image.dtype)
+    return (
+        ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0), mode="reflect").round().astype(image.dtype)
+    )
 
 
 def blind_heat(kind: str, image: Array, *, seed: int = 0) -> Array:
@@ -185,7 +187,9 @@ def stability(explainers: Sequence[Explainer], image: Array, *, size: int = 16) 
     return Stability(tuple(rank_agreement(a, b) for a, b in combinations(maps, 2)))
 
 
-def jitter(explain: Explainer, image: Array, *, noise: float = 4.0, seeds: Sequence[int] = (0, 1), size: int = 16) -> Stability:
+def jitter(
+    explain: Explainer, image: Array, *, noise: float = 4.0, seeds: Sequence[int] = (0, 1), size: int = 16
+) -> Stability:
     """How far the explanation of a picture with `noise` (standard deviation in grey levels, invisible at 4) agrees
     with that of the picture, once a seed, in squares of `size` pixels."""
     known = cells(explain(image), size)
