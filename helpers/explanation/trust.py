@@ -195,10 +195,13 @@ def jitter(
     known = cells(explain(image), size)
     correlations = []
     for seed in seeds:
-        shaken = image + np.random.default_rng(seed).normal(0, noise, image.shape)
-        noisy = shaken.round().clip(0, 255).astype(np.uint8)
-        correlations.append(rank_agreement(known, cells(explain(noisy), size)))
+        correlations.append(rank_agreement(known, cells(explain(_shaken(image, noise, seed)), size)))
     return Stability(tuple(correlations))
+
+
+def _shaken(image: Array, noise: float, seed: int) -> Array:
+    noisy = image + np.random.default_rng(seed).normal(0, noise, image.shape)
+    return noisy.round().clip(0, 255).astype(np.uint8)
 
 
 def agreement(heats: Mapping[str, Array], *, size: int = 16) -> pd.DataFrame:
@@ -301,31 +304,39 @@ def trust_table(
     image: Array,
     target: int,
     *,
-    seeds: Sequence[int] = (0, 1),
+    drawn: Sequence[str] = (),
+    seeds: tuple[int, int] = (0, 1),
     steps: int = 20,
     progress: bool = True,
 ) -> pd.DataFrame:
     """One row for each method and each blind map: every trust measure of one picture.
 
-    Columns: `deletion` (lower is better), `insertion` (higher is better), `seeds` and `jitter` (mean rank
-    correlations; 1 is stable), `sanity` (rank correlation after all weights are permuted; far from 0 is bad),
-    `pictures` (through the model, for one explanation). Blind maps cost nothing and need no model; so their `seeds`
-    and `jitter` say that stability alone proves nothing.
+    Columns: `deletion` (lower is better), `insertion` (higher is better), `seeds` and `jitter` (rank correlations
+    between two seeds, and between the picture and a noisy one; 1 is stable), `sanity` (rank correlation with the
+    explanation of the model whose weights are all permuted; far from 0 is bad), `pictures` (through the model, for one
+    explanation).
+
+    Args:
+        methods: name → `Method`.
+        drawn: the methods that draw random numbers; the others get NaN in `seeds`, as there is nothing to compare.
+        seeds: of the two explanations; the first also of the noise and of the permutation.
     """
     score = scorer(model, target)
-    blind = {kind: _blind_method(kind) for kind in BLIND}
+    broken = permuted(model, [name for name, _ in _weights(model)], seed=seeds[0])
+    noisy = _shaken(image, 4.0, seeds[0])
     rows = {}
-    bar = tqdm({**methods, **blind}.items(), desc="trust", leave=False, disable=not progress)
-    for name, method in bar:
+    blind = {kind: _blind_method(kind) for kind in BLIND}
+    for name, method in tqdm({**methods, **blind}.items(), desc="trust", leave=False, disable=not progress):
         explain = method(model, seeds[0])
         with passes(model) as count:
             heat = explain(image)
+        again = method(model, seeds[1])(image) if name in (*drawn, "random") else None
         rows[name] = {
             "deletion": deletion_auc(score, image, heat, steps=steps),
             "insertion": insertion_auc(score, image, heat, steps=steps),
-            "seeds": stability([method(model, seed) for seed in seeds], image).mean,
-            "jitter": jitter(explain, image, seeds=seeds[:1]).mean,
-            "sanity": sanity_check(method, model, image, stages=1, seed=seeds[0]).correlations[-1],
+            "seeds": float("nan") if again is None else rank_agreement(cells(heat), cells(again)),
+            "jitter": rank_agreement(cells(heat), cells(explain(noisy))),
+            "sanity": rank_agreement(heat, method(broken, seeds[0])(image)),
             "pictures": count.pictures,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
