@@ -1,9 +1,9 @@
 """Why did it say that, and can we trust the explanation?
 
 Gradients: `saliency`, `smooth_grad`, `integrated_gradients`, `grad_cam`, `occlusion`. Attention: `attention_maps`,
-`rollout`, `train_induction`, `head_ablation`. Trust: `deletion_auc`, `insertion_auc`, `stability`, `sanity_check`, `trust_table`. A planted
-shortcut and how to find it: `watermarked`, `find_shortcut`. Simpler models: `accuracy_given_up`. The modules are imported
-when one of their names is first used.
+`rollout`, `train_induction`, `head_ablation`. Trust: `deletion_auc`, `insertion_auc`, `stability`, `sanity_check`,
+`trust_table`. A planted shortcut: `marked_digits`, `suspects`, `transplant`. Simpler models: `accuracy_given_up`. The modules
+are imported when one of their names is first used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from helpers.explanation.attention import (
         Induction,
         attention_maps,
+        group_ablation,
         head_ablation,
         head_scores,
         heads_off,
@@ -94,6 +95,7 @@ _MODULES = {
     "attention": (
         "Induction",
         "attention_maps",
+        "group_ablation",
         "head_ablation",
         "head_scores",
         "heads_off",
@@ -198,6 +200,7 @@ __all__ = [
     "draw_heats",
     "draw_matrix",
     "grad_cam",
+    "group_ablation",
     "head_ablation",
     "head_scores",
     "heads_off",

@@ -23,6 +23,7 @@ from helpers.models.gpt import GPT, Block, GPTConfig
 __all__ = [
     "Induction",
     "attention_maps",
+    "group_ablation",
     "head_ablation",
     "head_scores",
     "heads_off",
@@ -126,13 +127,18 @@ def heads_off(model: GPT, heads: Iterable[Head]) -> Iterator[None]:
 
 def head_ablation(model: GPT, tokens: Tensor, period: int) -> Array:
     """Rise of the loss (nats a token, where it can be copied) when one head is switched off: (layers, heads)."""
+    rise = np.zeros((model.config.layers, model.config.heads))
+    for head in np.ndindex(rise.shape):
+        rise[head] = group_ablation(model, tokens, period, [(head[0], head[1])])
+    return rise
+
+
+def group_ablation(model: GPT, tokens: Tensor, period: int, heads: Iterable[Head]) -> float:
+    """Rise of the loss (nats a token, where it can be copied) when these heads are switched off together."""
     _must_be_tokens(model, tokens)
     usual = _loss(model, tokens, period)
-    rise = np.zeros((model.config.layers, model.config.heads))
-    for layer, head in np.ndindex(rise.shape):
-        with heads_off(model, [(layer, head)]):
-            rise[layer, head] = _loss(model, tokens, period) - usual
-    return rise
+    with heads_off(model, heads):
+        return _loss(model, tokens, period) - usual
 
 
 # --- the task whose solution is known -----------------------------------------------------------------------------

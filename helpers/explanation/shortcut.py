@@ -31,7 +31,7 @@ MARK = torch.tensor(
 
 @dataclass(frozen=True)
 class Marked:
-    """Digits to train and to test on, (n, 1, 32, 32) float32 in 0..1 and labels; `bare` are the test digits unmarked."""
+    """Digits to train and to test on, (n, 1, 32, 32) float32 in 0..1; `bare` are the test digits unmarked."""
 
     x: Tensor
     y: Tensor

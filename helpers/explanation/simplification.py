@@ -75,7 +75,7 @@ def _kept(x: Array, y: Array, count: int) -> Array:
 
 
 def simple_models(*, seed: int = 0) -> dict[str, BaseEstimator]:
-    """Name → classifier for a table of two classes, from a forest of 300 trees (first: the one to compare with) down."""
+    """Name → classifier for a table of two classes, from a forest of 300 trees (the first, to compare with) down."""
     sparse = LogisticRegression(l1_ratio=1, C=0.1, solver="liblinear", random_state=seed)
     return {
         "forest, 300 trees": RandomForestClassifier(300, random_state=seed),

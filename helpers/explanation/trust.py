@@ -180,7 +180,7 @@ class Stability:
 
 
 def stability(explainers: Sequence[Explainer], image: Array, *, size: int = 16) -> Stability:
-    """How far explainers that differ in the seed alone agree on one picture: every pair, in squares of `size` pixels."""
+    """How far explainers that differ in the seed alone agree on a picture: every pair, in squares of `size` pixels."""
     if len(explainers) < 2:
         raise ValueError(f"explainers must be at least two (one a seed), got {len(explainers)}")
     maps = [cells(explain(image), size) for explain in explainers]
@@ -193,10 +193,8 @@ def jitter(
     """How far the explanation of a picture with `noise` (standard deviation in grey levels, invisible at 4) agrees
     with that of the picture, once a seed, in squares of `size` pixels."""
     known = cells(explain(image), size)
-    correlations = []
-    for seed in seeds:
-        correlations.append(rank_agreement(known, cells(explain(_shaken(image, noise, seed)), size)))
-    return Stability(tuple(correlations))
+    shaken = (explain(_shaken(image, noise, seed)) for seed in seeds)
+    return Stability(tuple(rank_agreement(known, cells(heat, size)) for heat in shaken))
 
 
 def _shaken(image: Array, noise: float, seed: int) -> Array:
