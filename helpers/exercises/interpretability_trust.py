@@ -18,7 +18,7 @@ from helpers.exercises.trial import Mistake, Trial
 Answer = Callable[..., Any]
 Array = np.ndarray[Any, Any]
 
-# ----------------------------------------------------------------------------------------------- 5.4 integrated gradients
+# --------------------------------------------------------------------------------------------- 5.4 integrated gradients
 
 
 @exercise(
@@ -74,27 +74,29 @@ def integrated_gradients_check(trial: Trial, integrated_gradients: Answer, compl
 def _gap(trial: Trial, answer: Answer, score: Any, given: Any, x: Array, baseline: Array) -> None:
     import torch
 
-    attributions = trial.rng.normal(size=x.shape)
-    got = trial.call(answer, score, *given, torch.tensor(attributions, dtype=given[0].dtype))
-    trial.is_type(got, float, what="the gap", otherwise="a Python float: .item()")
-    total, full, nothing = attributions.sum(), score.value(x), score.value(baseline)
-    trial.close(
-        got,
-        total - (full - nothing),
-        what="the completeness gap",
-        mistakes=[
-            Mistake(total - full, "the score of the baseline is missing: the sum explains a *difference* of scores"),
-            Mistake(
-                full - nothing - total, "the sign is turned: sum of the attributions minus the difference of scores"
-            ),
-            Mistake(abs(total - full + nothing), "keep the sign: too much and too little are two messages"),
-            Mistake((total - full + nothing) / (full - nothing), "this is relative; the gap itself is asked"),
-            Mistake(np.abs(attributions).sum() - full + nothing, "sum the attributions with their signs"),
-        ],
-        otherwise="the sum of the attributions minus (score(x) - score(baseline))",
-        rtol=1e-5,
-        atol=1e-5 if given[0].dtype == torch.float32 else 1e-9,
-    )
+    full, nothing = score.value(x), score.value(baseline)
+    for gap in trial.rng.uniform(0.5, 2.0, 2) * [1, -1]:
+        drawn = np.asarray(trial.rng.normal(size=x.shape))
+        attributions = drawn + (full - nothing + gap - drawn.sum()) / drawn.size
+        got = trial.call(answer, score, *given, torch.tensor(attributions, dtype=given[0].dtype))
+        trial.is_type(got, float, what="the gap", otherwise="a Python float: .item()")
+        total = attributions.sum()
+        trial.close(
+            got,
+            gap,
+            what="the completeness gap",
+            mistakes=[
+                Mistake(
+                    total - full, "the score of the baseline is missing: the sum explains a *difference* of scores"
+                ),
+                Mistake(abs(gap), "keep the sign: too much and too little are two messages"),
+                Mistake(-gap, "the sign is turned: sum of the attributions minus the difference of scores"),
+                Mistake(gap / (full - nothing), "this is relative; the gap itself is asked"),
+                Mistake(np.abs(attributions).sum() - full + nothing, "sum the attributions with their signs"),
+            ],
+            otherwise="the sum of the attributions minus (score(x) - score(baseline))",
+            rtol=1e-3 if given[0].dtype == torch.float32 else 1e-6,
+        )
 
 
 PATH_SLIPS = {
@@ -139,10 +141,10 @@ class _Cubic:
 
     def gradient(self, z: Array) -> Array:
         flat = z.ravel()
-        found = self.w.T @ (3 * self.a * (self.w @ flat) ** 2) + self.b
+        found = np.asarray(self.w.T @ (3 * self.a * (self.w @ flat) ** 2) + self.b)
         found[0] += 2 * flat[-1]
         found[-1] += 2 * flat[0]
-        return np.asarray(found.reshape(z.shape))
+        return found.reshape(z.shape)
 
     def path(self, x: Array, baseline: Array, steps: int, slip: str = "") -> Array:
         start = np.zeros_like(x) if slip == "from zero" else baseline
@@ -155,7 +157,7 @@ class _Cubic:
         return np.asarray(np.abs(found) if slip == "size" else found * (steps if slip == "sum" else 1))
 
 
-# --------------------------------------------------------------------------------------------------- 5.6 attention rollout
+# ------------------------------------------------------------------------------------------------ 5.6 attention rollout
 
 
 @exercise(
@@ -166,11 +168,11 @@ class _Cubic:
     minutes=12,
     asked_as="Can you use attention weights as an explanation? What is rollout, and what does it assume?",
     hints=(
-        "One matrix a layer: average the heads first. Each row says how a position is mixed from those of the layer below.",
-        "Half of what leaves a layer is the residual path: position i from position i. As a matrix that is the identity.",
+        "One matrix a layer: average the heads first. Each row says how a position is mixed from those below.",
+        "Half of what leaves a layer is the residual path: position i from itself. As a matrix that is the identity.",
         "`mixed = 0.5 * maps.mean(1) + 0.5 * torch.eye(t)`, (layers, t, t).",
-        "The first layer acts on the inputs: `product = mixed[0]`, then `product = mixed[k] @ product` for the later ones. "
-        "Rows sum to 1 in the wrong order too, so that is no proof.",
+        "The first layer acts on the inputs: `product = mixed[0]`, then `product = mixed[k] @ product` for the later "
+        "ones. Rows sum to 1 in the wrong order too, so that is no proof.",
     ),
 )
 def rollout_check(trial: Trial, attention_rollout: Answer) -> None:
@@ -248,7 +250,7 @@ def _rolled(maps: Array, slip: str) -> Array:
     return np.asarray(product.T if slip == "transposed" else product)
 
 
-# ------------------------------------------------------------------------------------------------------------ 5.7 Grad-CAM
+# --------------------------------------------------------------------------------------------------------- 5.7 Grad-CAM
 
 
 @exercise(
@@ -259,7 +261,7 @@ def _rolled(maps: Array, slip: str) -> Array:
     minutes=12,
     asked_as="How does Grad-CAM work? Where does the ReLU belong, and why?",
     hints=(
-        "Each channel is a coarse picture of where something was seen. How much does the score want more of that channel?",
+        "Each channel is a coarse picture of where something was seen. How much does the score want more of it?",
         "The weight of a channel is the mean of its gradient over all places: one number a channel.",
         "Weighted sum of the maps first, ReLU on the sum, enlarging last: "
         "`torch.einsum('c,chw->hw', weights, activations).relu()`.",
@@ -302,7 +304,7 @@ CAM_SLIPS = {
     "relu first": "the ReLU belongs on the weighted sum, not on each channel before it",
     "relu last": "the ReLU comes before enlarging: afterwards negative places have eaten into their neighbours",
     "size": "this is the absolute value: places that speak *against* the class would be shown as for it",
-    "product": "this is gradient × activation place by place; Grad-CAM averages a channel's gradient over all places first",
+    "product": "this is gradient × activation place by place; average a channel's gradient over all places first",
     "maximum": "the weight of a channel is the mean of its gradient, not the maximum",
     "sum": "the weight is the mean of the gradient over the places, not the sum",
     "no weights": "the channels are added without their weights: that shows what was seen, for whatever class",
@@ -316,8 +318,11 @@ CAM_SLIPS = {
 def _cam(activations: Array, gradients: Array, size: tuple[int, int], slip: str = "") -> Array:
     if slip == "swapped":
         activations, gradients = gradients, activations
-    reduce = {"maximum": np.max, "sum": np.sum}.get(slip, np.mean)
-    weights = np.ones(len(gradients)) if slip == "no weights" else reduce(gradients, axis=(1, 2))
+    weights = {
+        "maximum": gradients.max((1, 2)),
+        "sum": gradients.sum((1, 2)),
+        "no weights": np.ones(len(gradients)),
+    }.get(slip, gradients.mean((1, 2)))
     terms = gradients * activations if slip == "product" else weights[:, None, None] * activations
     coarse = np.maximum(terms, 0).sum(0) if slip == "relu first" else terms.sum(0)
     if slip == "size":
@@ -339,16 +344,16 @@ def _enlarged(coarse: Array, size: tuple[int, int], slip: str = "") -> Array:
 
 def _weights(old: int, new: int, slip: str) -> Array:
     """(new, old): how much of each old pixel is in each new one."""
-    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    centres = np.asarray((np.arange(new) + 0.5) * old / new - 0.5)
     if slip == "corners":
-        centres = np.arange(new) * ((old - 1) / max(new - 1, 1))
+        centres = np.asarray(np.arange(new) * ((old - 1) / max(new - 1, 1)))
     if slip == "nearest":
         centres = np.floor(np.arange(new) * old / new)
     distance = np.abs(np.clip(centres, 0, old - 1)[:, None] - np.arange(old))
     return np.asarray(np.maximum(0, 1 - distance))
 
 
-# -------------------------------------------------------------------------------------------------------- 5.8 deletion AUC
+# ----------------------------------------------------------------------------------------------------- 5.8 deletion AUC
 
 
 @exercise(
@@ -359,7 +364,7 @@ def _weights(old: int, new: int, slip: str) -> Array:
     minutes=18,
     asked_as="How would you measure whether a heat map is faithful to the model, without asking people?",
     hints=(
-        "Sort the pixels by heat, the hottest first. After each step more of them are replaced, and the score is taken again.",
+        "Sort the pixels by heat, the hottest first. After each step more are replaced, and the score is taken again.",
         "`order = np.argsort(-heat.ravel(), kind='stable')`: of equal pixels the first in reading order goes first.",
         "Step k of 0 … steps replaces the first `k * n // steps` pixels, all three channels, in a copy of the picture: "
         "`flat = image.reshape(n, 3).copy(); flat[order[:count]] = fill.reshape(n, 3)[order[:count]]`.",
@@ -387,16 +392,19 @@ def deletion_check(trial: Trial, deletion_auc: Answer) -> None:
             _area(score, image, heat, fill, steps),
             what="the area under the deletion curve",
             mistakes=[
-                Mistake(lambda slip=slip, g=(score, image, heat, fill, steps): _area(*g, slip), text)
+                Mistake(lambda slip=slip, s=score, i=image, h=heat, f=fill, n=steps: _area(s, i, h, f, n, slip), text)
                 for slip, text in AREA_SLIPS.items()
             ],
             otherwise="scores after 0 … steps steps, hottest pixels first, trapezoids over the share replaced (0 … 1)",
         )
 
 
+TURNED = (
+    "this is insertion, or deletion of the coldest pixels first: begin with the whole picture, take the hottest away"
+)
 AREA_SLIPS = {
-    "coldest": "the coldest pixels go first here: sort by falling heat",
-    "insertion": "this is insertion: start with the whole picture and take away",
+    "coldest": TURNED,
+    "insertion": TURNED,
     "black": "replace by `fill`, not by black: black is a strong signal of its own",
     "not cumulative": "what was replaced stays replaced: step k shows the first k parts replaced, not part k alone",
     "size of heat": "sort by the heat itself: what speaks against the class is not to go first",
@@ -456,7 +464,7 @@ def _area(score: Answer, image: Array, heat: Array, fill: Array, steps: int, sli
     return sum((scores[k] + scores[k + 1]) / 2 * w for k, w in zip(pieces, widths, strict=True))
 
 
-# ----------------------------------------------------------------------------------------------- 5.9 stability over seeds
+# --------------------------------------------------------------------------------------------- 5.9 stability over seeds
 
 
 @exercise(
@@ -508,7 +516,7 @@ def stability_check(trial: Trial, stability: Answer) -> None:
 
 STABILITY_SLIPS = {
     "pearson": "this is Pearson's correlation of the weights: one large weight decides it; correlate the ranks",
-    "one argsort": "one argsort gives the order (which one is smallest), not the rank of each: argsort twice, or rankdata",
+    "one argsort": "one argsort gives the order (which is smallest), not each one's rank: argsort twice, or rankdata",
     "ordinal": "equal weights must share the mean of their ranks: many superpixels have weight 0",
     "differences": "1 - 6 Σd² / (n (n² - 1)) is right without equal weights only",
     "diagonal": "each seed agrees with itself perfectly: leave the diagonal out of the mean",
@@ -538,7 +546,7 @@ def _mean_spearman(weights: Array, slip: str = "") -> float:
     count = len(ranked)
     pairs = list(itertools.combinations(range(count), 2))
     if slip == "diagonal":
-        pairs = list(itertools.product(range(count), repeat=2))
+        pairs = [(i, j) for i in range(count) for j in range(count)]
     if slip in ("first", "consecutive"):
         pairs = [p for p in pairs if p[0] == 0] if slip == "first" else list(itertools.pairwise(range(count)))
     found = [_correlation(ranked[i], ranked[j], slip) for i, j in pairs]

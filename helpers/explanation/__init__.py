@@ -2,8 +2,8 @@
 
 Gradients: `saliency`, `smooth_grad`, `integrated_gradients`, `grad_cam`, `occlusion`. Attention: `attention_maps`,
 `rollout`, `train_induction`, `head_ablation`. Trust: `deletion_auc`, `insertion_auc`, `stability`, `sanity_check`,
-`trust_table`. A planted shortcut: `marked_digits`, `suspects`, `transplant`. Simpler models: `accuracy_given_up`. The modules
-are imported when one of their names is first used.
+`trust_table`. A planted shortcut: `marked_digits`, `suspects`, `transplant`. Simpler models: `accuracy_given_up`. The
+modules are imported when one of their names is first used.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ They find some of the wrong ones. A single number misleads, so each stands besid
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -271,14 +272,15 @@ def permuted(model: nn.Module, layers: Sequence[str], *, seed: int = 0) -> nn.Mo
 def _weights(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """The weights of convolutions and linear layers, in the order of the forward pass."""
     kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    return [(name, module.weight) for name, module in model.named_modules() if isinstance(module, kinds)]
+    parts = ((name, module) for name, module in model.named_modules() if isinstance(module, kinds))
+    return [(name, cast("nn.Parameter", module.weight)) for name, module in parts]
 
 
 # --- cost, and everything in one table --------------------------------------------------------------------------------
 
 
 @contextmanager
-def passes(model: nn.Module):  # type: ignore[no-untyped-def]
+def passes(model: nn.Module) -> Iterator[_Count]:
     """Inside, count the pictures that go through the model: `with passes(model) as count: …; count.pictures`."""
     count = _Count()
     handle = model.register_forward_hook(count.add)

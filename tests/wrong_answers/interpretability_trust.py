@@ -97,9 +97,7 @@ for _slip, _reason in {
     "gap as a tensor": "a Python float",
     "gap of the sizes": "with their signs",
 }.items():
-    wrong(
-        "5.4", names=_slip, reason=_reason, parts={"completeness_gap": lambda *a, _slip=_slip: _gap(*a, slip=_slip)}
-    )
+    wrong("5.4", names=_slip, reason=_reason, parts={"completeness_gap": lambda *a, _slip=_slip: _gap(*a, slip=_slip)})
 
 
 @right("5.4", part="integrated_gradients", names="all points of the path in one batch")
