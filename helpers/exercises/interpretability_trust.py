@@ -144,7 +144,8 @@ class _Cubic:
         found = np.asarray(self.w.T @ (3 * self.a * (self.w @ flat) ** 2) + self.b)
         found[0] += 2 * flat[-1]
         found[-1] += 2 * flat[0]
-        return found.reshape(z.shape)
+        shaped: Array = found.reshape(z.shape)
+        return shaped
 
     def path(self, x: Array, baseline: Array, steps: int, slip: str = "") -> Array:
         start = np.zeros_like(x) if slip == "from zero" else baseline
