@@ -69,7 +69,7 @@ def integrated_gradients(
         x: one input (1, …), normalised as the model wants it.
         baseline: the input that stands for "nothing"; x's shape. None: a black picture for grey levels normalised by
             (value - 127) / 128, which is one choice among many.
-        steps: gradients taken on the straight line from baseline to x.
+        steps: gradients taken on the straight line from baseline to x, at least 2.
         batch_size: of the gradients that are taken at once.
 
     Raises ValueError for a model in training mode, more than one input, a class that does not exist, NaN, or a
@@ -78,8 +78,8 @@ def integrated_gradients(
     from captum.attr import IntegratedGradients
 
     _must_fit(model, x, target)
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    if steps < 2:
+        raise ValueError(f"steps must be at least 2 (captum's rule), got {steps}")
     start = to_input(np.zeros((1, *x.shape[2:], 3), np.uint8)) if baseline is None and x.dim() == 4 else baseline
     if start is None or start.shape != x.shape:
         raise ValueError(
