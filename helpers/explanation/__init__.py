@@ -1,9 +1,11 @@
-"""Why did it say that, and can we trust the explanation?
+"""Why did the model say that, and can the explanation be trusted?
 
-Gradients: `saliency`, `smooth_grad`, `integrated_gradients`, `grad_cam`, `occlusion`. Attention: `attention_maps`,
-`rollout`, `train_induction`, `head_ablation`. Trust: `deletion_auc`, `insertion_auc`, `stability`, `sanity_check`,
-`trust_table`. A planted shortcut: `marked_digits`, `suspects`, `transplant`. Simpler models: `accuracy_given_up`. The
-modules are imported when one of their names is first used.
+Explaining: `explain_image`, `explain_text`, `explain_tabular` (LIME), `shapley_values` and `shap_values`,
+`surrogate_tree`; `saliency`, `smooth_grad`, `integrated_gradients`, `grad_cam`, `occlusion`; `attention_maps`,
+`rollout`, `train_induction`, `head_ablation`. Preparing: `image_classifier`, `imagenet_classifier`, `centre_crop`,
+`keep_freed_memory`. Trust: `deletion_auc`, `insertion_auc`, `stability`, `sanity_check`, `trust_table`. A planted
+shortcut: `marked_digits`, `suspects`, `transplant`. Simpler models: `accuracy_given_up`. The modules are imported when
+one of their names is first used.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from typing import TYPE_CHECKING
 from helpers.lazy import names_of
 
 if TYPE_CHECKING:
+    from helpers.explanation.allocation import (
+        keep_freed_memory,
+    )
     from helpers.explanation.attention import (
         Induction,
         attention_maps,
@@ -46,10 +51,37 @@ if TYPE_CHECKING:
     from helpers.explanation.images import (
         Array,
         Explainer,
-        centre_crop,
         predictor,
         scorer,
         to_input,
+    )
+    from helpers.explanation.lime_image import (
+        SEGMENTATIONS,
+        FastLimeImageExplainer,
+        ImageExplanation,
+        explain_image,
+        hidden_picture,
+        segment,
+    )
+    from helpers.explanation.lime_tabular import (
+        explain_tabular,
+    )
+    from helpers.explanation.lime_text import (
+        FeatureExplanation,
+        explain_text,
+        highlighted,
+    )
+    from helpers.explanation.predicting import (
+        centre_crop,
+        checked,
+        image_classifier,
+        imagenet_classifier,
+    )
+    from helpers.explanation.shapley import (
+        coalition_values,
+        exact_shapley,
+        shap_values,
+        shapley_from_values,
     )
     from helpers.explanation.shortcut import (
         GRID,
@@ -67,6 +99,13 @@ if TYPE_CHECKING:
         accuracy_given_up,
         simple_models,
         size_of,
+    )
+    from helpers.explanation.surrogate import (
+        Fidelity,
+        Step,
+        Surrogate,
+        fidelity,
+        surrogate_tree,
     )
     from helpers.explanation.trust import (
         BLIND,
@@ -92,6 +131,40 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "allocation": ("keep_freed_memory",),
+    "lime_image": (
+        "FastLimeImageExplainer",
+        "ImageExplanation",
+        "SEGMENTATIONS",
+        "explain_image",
+        "hidden_picture",
+        "segment",
+    ),
+    "lime_tabular": ("explain_tabular",),
+    "lime_text": (
+        "FeatureExplanation",
+        "explain_text",
+        "highlighted",
+    ),
+    "predicting": (
+        "centre_crop",
+        "checked",
+        "image_classifier",
+        "imagenet_classifier",
+    ),
+    "shapley": (
+        "coalition_values",
+        "exact_shapley",
+        "shap_values",
+        "shapley_from_values",
+    ),
+    "surrogate": (
+        "Fidelity",
+        "Step",
+        "Surrogate",
+        "fidelity",
+        "surrogate_tree",
+    ),
     "attention": (
         "Induction",
         "attention_maps",
@@ -125,7 +198,6 @@ _MODULES = {
     "images": (
         "Array",
         "Explainer",
-        "centre_crop",
         "predictor",
         "scorer",
         "to_input",
@@ -176,16 +248,23 @@ __all__ = [
     "BLIND",
     "GRID",
     "MARK",
+    "SEGMENTATIONS",
     "Array",
     "Attribution",
     "Curve",
     "Explainer",
+    "FastLimeImageExplainer",
+    "FeatureExplanation",
+    "Fidelity",
+    "ImageExplanation",
     "Induction",
     "Marked",
     "Method",
     "Sanity",
     "Scorecard",
     "Stability",
+    "Step",
+    "Surrogate",
     "accuracy_given_up",
     "agreement",
     "as_explainer",
@@ -195,10 +274,17 @@ __all__ = [
     "cam_of",
     "cells",
     "centre_crop",
+    "checked",
+    "coalition_values",
     "deletion_auc",
     "deletion_curve",
     "draw_heats",
     "draw_matrix",
+    "exact_shapley",
+    "explain_image",
+    "explain_tabular",
+    "explain_text",
+    "fidelity",
     "grad_cam",
     "group_ablation",
     "head_ablation",
@@ -206,10 +292,15 @@ __all__ = [
     "heads_off",
     "heat",
     "heat_shares",
+    "hidden_picture",
+    "highlighted",
+    "image_classifier",
+    "imagenet_classifier",
     "insertion_auc",
     "insertion_curve",
     "integrated_gradients",
     "jitter",
+    "keep_freed_memory",
     "loss_by_source",
     "mark",
     "marked_digits",
@@ -225,12 +316,16 @@ __all__ = [
     "saliency",
     "sanity_check",
     "scorer",
+    "segment",
+    "shap_values",
+    "shapley_from_values",
     "simple_models",
     "size_of",
     "small_network",
     "smooth_grad",
     "source_ranks",
     "stability",
+    "surrogate_tree",
     "suspects",
     "to_input",
     "train_induction",

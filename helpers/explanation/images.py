@@ -13,22 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers.models.efficientnet import MEAN, STD, efficientnet_preprocess
+from helpers.explanation.predicting import checked, image_classifier
+from helpers.models.efficientnet import MEAN, STD
 
-__all__ = ["Array", "Explainer", "centre_crop", "predictor", "scorer", "to_input"]
+__all__ = ["Array", "Explainer", "predictor", "scorer", "to_input"]
 
 Array = np.ndarray[Any, Any]
 Explainer = Callable[[Array], Array]
 """Picture (h, w, 3) uint8 -> heat map (h, w): the larger, the more a pixel speaks for the class."""
-
-
-def centre_crop(image: Array, *, size: int = 224) -> Array:
-    """What EfficientNet-Lite0 sees of a photograph (h, w, 3) uint8: (size, size, 3) uint8, scaled and cut out.
-
-    Raises TypeError or ValueError when `image` is not RGB in uint8 (grey, RGBA and float pictures are refused).
-    """
-    seen = efficientnet_preprocess(image, size=size) * STD + MEAN
-    return seen.permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def to_input(images: Array) -> Tensor:
@@ -56,24 +48,21 @@ def to_input(images: Array) -> Tensor:
 
 
 def predictor(model: nn.Module, *, batch_size: int = 32) -> Callable[[Array], Array]:
-    """Pictures (b, h, w, 3) -> class probabilities (b, classes) float64: what LIME and the trust measures ask for.
+    """Pictures (b, h, w, 3) -> class probabilities (b, classes), `batch_size` at a time, normalised as `to_input` does.
 
     Raises ValueError when the model is in training mode (dropout would make every answer another) and, when called,
-    for fewer than two classes or logits that are no numbers.
+    for pictures that `to_input` refuses and answers that `checked` refuses.
     """
     if model.training:
         raise ValueError("model must be in evaluation mode: call model.eval() first")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    ask = checked(image_classifier(model, mean=MEAN, std=STD))
 
     def probabilities(images: Array) -> Array:
-        with torch.inference_mode():
-            logits = torch.cat([model(part) for part in to_input(images).split(batch_size)]).double()
-        if logits.ndim != 2 or logits.shape[1] < 2:
-            raise ValueError(f"model must give logits (b, classes) of at least two classes, got {tuple(logits.shape)}")
-        if not logits.isfinite().all():
-            raise ValueError("model must give numbers, got NaN or infinity")
-        return logits.softmax(1).numpy()
+        to_input(images[:1])
+        parts = [ask(images[first : first + batch_size]) for first in range(0, len(images), batch_size)]
+        return np.concatenate(parts)
 
     return probabilities
 
