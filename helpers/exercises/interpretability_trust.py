@@ -152,7 +152,7 @@ class _Cubic:
         shift = {"left": 0.0, "right": 1.0}.get(slip, 0.5)
         points = [start + (k + shift) / steps * (x - start) for k in range(steps)]
         if slip == "gradient only":
-            return self.gradient(x) * (x - baseline)
+            return np.asarray(self.gradient(x) * (x - baseline))
         mean = np.mean([self.gradient(point) for point in points], axis=0)
         found = mean * {"x only": x, "mean": np.ones_like(x)}.get(slip, x - start)
         return np.asarray(np.abs(found) if slip == "size" else found * (steps if slip == "sum" else 1))
