@@ -65,7 +65,7 @@ heats = {
     "saliency, size": ex.heat(ex.saliency(net, x, espresso), absolute=True),
     "integrated gradients": ex.heat(integrated.values),
     "Grad-CAM": ex.heat(ex.grad_cam(net, x, espresso, net.head)),
-    "occlusion": ex.heat(ex.occlusion(net, x, espresso, patch=48, stride=16)),
+    "occlusion": ex.heat(ex.occlusion(net, x, espresso, patch=48, stride=32)),
 }
 ex.draw_heats(coffee, heats, title=f"said to be: {label}");
 
@@ -73,9 +73,10 @@ ex.draw_heats(coffee, heats, title=f"said to be: {label}");
 # **Predict before you run.** The attributions of integrated gradients have to add up to the difference of the two logits. With 16 steps from a black picture, how far off are they, as a share of that difference, for the cat? Write a number for `guess` (0.05 for 5 %).
 
 # %% id="steps-run"
-BLACK, GREY, BLUR = "black", "middle grey", "blurred"
-nothing = {BLACK: np.zeros_like(coffee), GREY: np.full_like(coffee, 127), BLUR: ex.blurred(seen["cat"])}
-counts = [4, 8, 16, 32, 64] if QUICK else [4, 8, 16, 32, 64, 128, 256]
+nothing = {"black": np.zeros_like(coffee), "middle grey": np.full_like(coffee, 127)}
+if not QUICK:
+    nothing["the picture, blurred"] = ex.blurred(seen["cat"])
+counts = [4, 8, 16, 32] if QUICK else [4, 8, 16, 32, 64, 128, 256]
 cat, feline = ex.to_input(seen["cat"]), decided("cat")[0]
 off = {
     name: [ex.integrated_gradients(net, cat, feline, baseline=ex.to_input(picture), steps=steps).relative_error for steps in counts]
@@ -84,12 +85,12 @@ off = {
 
 # %% id="predict-steps"
 guess = None
-predict("error of integrated gradients with 16 steps from black, as a share", guess=guess, measured=round(off[BLACK][counts.index(16)], 2))
+predict("error of integrated gradients with 16 steps from black, as a share", guess=guess, measured=round(off["black"][counts.index(16)], 2))
 
 # %% id="steps-plot"
 plots.lines({f"from {name}": (counts, values) for name, values in off.items()}, title="The sum is wrong by a good part, and more steps need not help", xlabel="steps (gradients taken)", ylabel="error, share of the difference", log="xy")
 for name, values in off.items():
-    print(f"from {name:11}: " + ", ".join(f"{steps} steps {value:.0%}" for steps, value in zip(counts, values)))
+    print(f"from {name:20}: " + ", ".join(f"{steps} steps {value:.0%}" for steps, value in zip(counts, values)))
 
 # %% [markdown] id="steps-read" tags=["solution"]
 # **What to say out loud.** With 16 steps the attributions miss the difference by more than the difference itself, and nothing in the picture shows it. A deep network with ReLU6 is a rough function, so the midpoint rule converges slowly and by jumps. The library returns the gap when it is asked (`return_convergence_delta=True`), and I always ask; above 5 % I take more steps or say so.
@@ -263,11 +264,12 @@ check("5.6", attention_rollout)
 # | *what does it cost?* | **pictures** through the model for one explanation |
 
 # %% id="trust-methods"
+STEPS, PIECES = (8, 10) if QUICK else (32, 20)  # gradients of one explanation, steps of a curve
 METHODS = {
     "Grad-CAM": lambda model, seed: ex.as_explainer(ex.grad_cam, model, explained, layer=model.head),
-    "IG, with sign": lambda model, seed: ex.as_explainer(ex.integrated_gradients, model, explained, steps=16),
-    "IG, size": lambda model, seed: ex.as_explainer(ex.integrated_gradients, model, explained, steps=16, absolute=True),
-    "SmoothGrad, size": lambda model, seed: ex.as_explainer(ex.smooth_grad, model, explained, absolute=True, seed=seed),
+    "IG, with sign": lambda model, seed: ex.as_explainer(ex.integrated_gradients, model, explained, steps=STEPS),
+    "IG, size": lambda model, seed: ex.as_explainer(ex.integrated_gradients, model, explained, steps=STEPS, absolute=True),
+    "SmoothGrad, size": lambda model, seed: ex.as_explainer(ex.smooth_grad, model, explained, absolute=True, samples=STEPS, seed=seed),
     "occlusion": lambda model, seed: ex.as_explainer(ex.occlusion, model, explained, patch=48, stride=32),
 }
 DRAWN = ["SmoothGrad, size"]  # those that draw random numbers
@@ -279,14 +281,14 @@ shown = {"Grad-CAM": METHODS["Grad-CAM"](net, SEED)(camera)} | {kind: ex.blind_h
 ex.draw_heats(camera, shown, title=f"said to be: {label}")
 axes = plots.panels(["Deletion: edges, blind to the model, …", "… are as good as Grad-CAM here"])
 for axis, curve, what in ((axes[0], ex.deletion_curve, "replaced by blur"), (axes[1], ex.insertion_curve, "put into the blur")):
-    drawn = {name: curve(score, camera, heat) for name, heat in shown.items()}
+    drawn = {name: curve(score, camera, heat, steps=PIECES) for name, heat in shown.items()}
     plots.lines({name: (c.shares, c.scores) for name, c in drawn.items()}, xlabel=f"share of the pixels {what}", ylabel=f"probability of {label}", ax=axis)
 
 # %% [markdown] id="predict-trust-text"
 # **Predict before you run.** Every weight of the network is permuted: it has forgotten all that it knew. The *size* of integrated gradients is taken again. What is its rank correlation with the map of the trained network? Write a number for `guess`, 0 for none, 1 for no change.
 
 # %% id="trust-run"
-table = ex.trust_table(METHODS, net, camera, explained, drawn=DRAWN, progress=False)
+table = ex.trust_table(METHODS, net, camera, explained, drawn=DRAWN, steps=PIECES, progress=False)
 
 # %% id="predict-trust"
 guess = None
