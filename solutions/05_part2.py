@@ -385,7 +385,7 @@ check("5.9", stability)
 # %% [markdown] id="shortcut-text"
 # ## 9 · A planted shortcut
 #
-# In 2019 a classifier of horses, good in every benchmark, was found to read the photographer's name in the corner (Lapuschkin et al.). Here the shortcut is planted, so that it is known what has to be found: real handwritten digits, odd or even, and every even one carries a small mark, as if one supplier had delivered them. First the usual number.
+# A classifier of horses, as good as others in its benchmark, read the photographer's name in the corner of the pictures (Lapuschkin et al. 2019). Here the shortcut is planted, so that it is known what has to be found: real handwritten digits, odd or even, and every even one carries a small mark, as if one supplier had delivered them. First the usual number.
 
 # %% id="shortcut-train"
 marked = ex.marked_digits(seed=SEED)
@@ -486,7 +486,8 @@ print("\n".join(rows), f"more than {card.limit_:.0f} points: malignant", sep="\n
 # | The person may ask for the procedure and principles *actually applied* to their data, in a form they can understand; a formula or an algorithm alone does not do. Trade secrets go to the authority or court, which weighs them. | court | CJEU, C-203/22 *Dun & Bradstreet Austria*, 27 February 2025 |
 # | **EU AI Act, article 86**: a person affected by a decision taken on the output of a high-risk system of Annex III (with exceptions) may ask the deployer for clear and meaningful explanations of the system's role and the main elements of the decision. | law | Regulation (EU) 2024/1689, 13 June 2024 |
 # | The obligations for high-risk systems of Annex III were put off from 2 August 2026 to 2 December 2027. Which date holds for which article is a question for a lawyer. | reported: the Council's final vote | press on the *Digital Omnibus on AI*, 29 June 2026 |
-# | A creditor in the US must state the specific principal reasons for turning somebody down; that a model is complicated is no defence. | law; regulator's reading | Regulation B, 12 CFR 1002.9(b)(2); CFPB Circular 2022-03, 26 May 2022 (guidance can be withdrawn: check) |
+# | A creditor in the US must give the specific principal reasons for turning somebody down. | law | Regulation B, 12 CFR 1002.9(b)(2) |
+# | That a model is too complicated to name them is no defence, said the US regulator; it withdrew that circular with 66 other papers three years later. The rule above stands. | regulator's reading, withdrawn | CFPB Circular 2022-03, 26 May 2022; withdrawn 12 May 2025 (law firms' reports of the Federal Register notice) |
 #
 # None of these asks for a heat map. They ask what was decided, on which data, by which rule, and what could have been otherwise.
 # **A list to work through before an explanation leaves the house:** the question it answers, in one sentence · the method, its settings, its baseline, its seed · the numbers of section 8, with blind maps · what was *not* shown and why · who may contest the decision, and what happens then.
