@@ -264,15 +264,16 @@ check("5.6", attention_rollout)
 # | *what does it cost?* | **pictures** through the model for one explanation |
 
 # %% id="trust-methods"
-STEPS, PIECES = (8, 10) if QUICK else (32, 20)  # gradients of one explanation, steps of a curve
+STEPS, PIECES, SAMPLES = (8, 10, 100) if QUICK else (32, 20, 1500)  # gradients, steps of a curve, pictures for LIME
 METHODS = {
     "Grad-CAM": lambda model, seed: ex.as_explainer(ex.grad_cam, model, explained, layer=model.head),
     "IG, with sign": lambda model, seed: ex.as_explainer(ex.integrated_gradients, model, explained, steps=STEPS),
     "IG, size": lambda model, seed: ex.as_explainer(ex.integrated_gradients, model, explained, steps=STEPS, absolute=True),
     "SmoothGrad, size": lambda model, seed: ex.as_explainer(ex.smooth_grad, model, explained, absolute=True, samples=STEPS, seed=seed),
     "occlusion": lambda model, seed: ex.as_explainer(ex.occlusion, model, explained, patch=48, stride=32),
+    "LIME": lambda model, seed: lambda picture: ex.explain_image(picture, ex.predictor(model), labels=[explained], samples=SAMPLES, seed=seed, progress=False).heat_map(explained),
 }
-DRAWN = ["SmoothGrad, size"]  # those that draw random numbers
+DRAWN = ["SmoothGrad, size", "LIME"]  # those that draw random numbers
 explained, label, _ = decided("camera")
 camera, score = seen["camera"], ex.scorer(net, explained)
 
