@@ -194,7 +194,7 @@ axes = plots.panels(["Each looks at the right place …", "… and none is neede
 names = [f"layer {layer + 1}, head {head + 1}" for layer, head in np.ndindex(alone.shape)]
 plots.bars(dict(zip(names, np.maximum(previous, copying).ravel())), xlabel="attention on its target, share", ax=axes[0])
 rises = dict(zip(names, alone.ravel())) | {"all of layer 1": together[0], "all of layer 2": together[1]}
-plots.bars(rises, xlabel="rise of the loss when off, nats a token", highlight=["all of layer 1", "all of layer 2"], ax=axes[1])
+plots.bars(rises, xlabel="rise of the loss when off, nats a token", highlight=["all of layer 1", "all of layer 2"], ax=axes[1]);
 
 # %% [markdown] id="head-read" tags=["solution"]
 # **What to say out loud.** Attention and importance are two things. Each copying head looks at the right place with more than nine tenths of its weight, and can be switched off at hardly any cost, because the other three do the same. All four together are worth everything. So "this head is not needed" from ablation, and "this head attends there" from the map, are both true and both incomplete: I ablate heads alone *and* in groups.
@@ -303,8 +303,8 @@ table.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["pictures"])
 #
 # - **Deletion and insertion**: the edge map, which knows nothing of the network, beats or equals every method on this photograph. A single such number without blind maps beside it proves nothing; with them it is a fair test.
 # - **Stability**: edges and centre are perfectly stable. Stability is necessary and says nothing about being right.
-# - **Sanity**: with its sign, integrated gradients fall to 0 when the network forgets; their *size* stays where the picture has contrast, because $|x - x'|$ is a factor: a large part of that popular picture is the photograph itself. Edges stay at 1, as they must.
-# - With the sign: sane, but shaky under invisible noise. Without: steady, but half of it is the photograph. Choosing by one column would choose wrongly.
+# - **Sanity**: with its sign, integrated gradients fall to 0 when the network forgets; their *size* does not, because $|x - x'|$ is a factor of it: part of that popular picture is the photograph itself, more on some photographs than on others. Edges stay at 1, as they must. A coarse map such as Grad-CAM's has 49 numbers, so chance alone gives a few tenths in either direction: permute several times before you judge it.
+# - With the sign: sane, but shaky under invisible noise. Without: steady, and in part the photograph. Choosing by one column would choose wrongly.
 # - **Cost**: two passes for Grad-CAM, tens for occlusion and gradients with many steps, a thousand for LIME.
 #
 # *Follow-up: why permute the weights and not draw new ones?* Fresh weights in a deep network let the activations die out. The map of a dead network is constant, its correlation NaN, and a careless check counts that as "it changed".

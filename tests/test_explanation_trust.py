@@ -129,7 +129,7 @@ def test_permuting_keeps_the_weights_and_the_original_model(lite0):
         old, new = lite0.get_submodule(name).weight, broken.get_submodule(name).weight
         assert not torch.equal(old, new)
         assert torch.equal(old.flatten().sort().values, new.flatten().sort().values)
-    assert torch.equal(broken.stem[0].weight, lite0.stem[0].weight)
+    assert torch.equal(broken.stem[1].weight, lite0.stem[1].weight)
     with pytest.raises(ValueError, match="'nowhere'"):
         ex.permuted(lite0, ["nowhere"])
 
@@ -159,8 +159,8 @@ def test_the_claims_of_the_trust_table_hold_elsewhere(lite0, seen, name):
     seed = 10 + OTHERS.index(name)
     table = ex.trust_table(methods, lite0, image, target, seeds=(seed, seed + 1), progress=False)
     sanity, jitter = table["sanity"], table["jitter"]
-    assert abs(sanity["signed"]) < 0.1 < 0.15 < sanity["size"]  # the size keeps the photograph, the sign forgets
-    assert sanity["edges"] == sanity["centre"] == pytest.approx(1)  # blind maps cannot forget …
+    assert abs(sanity["signed"]) < 0.05 < 0.1 < sanity["size"]  # the sign forgets, the size keeps some photograph
+    assert sanity[["edges", "centre"]].to_numpy() == pytest.approx(1)  # blind maps cannot forget …
     assert jitter[["edges", "centre"]].min() > 0.85  # … and are as stable as any
     assert jitter["signed"] + 0.1 < jitter["size"]
     blind = table.loc[list(ex.BLIND)]
@@ -249,7 +249,7 @@ def test_the_margin_is_the_corrected_resampled_t_interval():
 def test_the_scorecard_adds_up_as_a_person_would():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(300, 6))
-    y = np.where(2 * (x[:, 1] > 0) + (x[:, 4] > 0) + rng.normal(0, 0.3, 300) > 1.5, "yes", "no")
+    y = np.where(2 * (x[:, 1] > 0) + (x[:, 4] > 0) + rng.normal(0, 0.3, 300) > 0.9, "yes", "no")
     card = ex.Scorecard(2).fit(x, y)
     assert card.features_.tolist() == [1, 4]
     assert card.points_[0] == 5 > card.points_[1] > 0
