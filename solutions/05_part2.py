@@ -296,7 +296,7 @@ guess = None
 predict("rank correlation of integrated gradients' size with that of a network that knows nothing", guess=guess, measured=round(table.loc["IG, size", "sanity"], 2))
 
 # %% id="trust-table"
-table.style.format("{:.2f}", na_rep="–").format("{:.0f}", subset=["pictures"])
+table.round(2)
 
 # %% [markdown] id="trust-read" tags=["solution"]
 # **What to say out loud.** No row wins everything, and some wins are worth nothing.
@@ -320,7 +320,7 @@ print({name: ("passes" if check_.passed else "fails") for name, check_ in depths
 
 # %% id="agreement-run"
 maps_of = {name: method(net, SEED)(camera) for name, method in METHODS.items()} | {"edges": ex.blind_heat("edges", camera)}
-ex.agreement(maps_of).style.format("{:.2f}")
+ex.agreement(maps_of).round(2)
 
 # %% [markdown] id="agreement-read" tags=["solution"]
 # **What to say out loud.** The methods agree with each other about as much as with the edges of the photograph, and some less. Agreement between two explanations is no proof either: they may share a bias (here: contrast). When they disagree (Krishna et al. 2022 call it *the disagreement problem*), I do not pick the nicer one; I go back to the question.
@@ -432,11 +432,11 @@ for axis, data, model in ((axes[1], marked, reader), (axes[2], mended, second)):
     ex.draw_matrix(ex.heat_shares(model, data.x_test, data.y_test)[1], ax=axis, xlabel="cell, column", ylabel="cell, row", top=0.35)
 
 # %% id="search-before"
-before.style.hide(axis="index").format(precision=2)
+before
 
 # %% id="search-after"
 print(f"mended data: accuracy {accuracy(second, mended.x_test, mended.y_test):.2f} with marks at random, {accuracy(second, mended.bare, mended.y_test):.2f} without any")
-after.style.hide(axis="index").format(precision=2)
+after
 
 # %% [markdown] id="search-read" tags=["solution"]
 # **What to say out loud.** Accuracy 1.00 on held-out data, a coin's toss on digits without the mark. The explanation names the place: the lower right cell, for the even class, far ahead of the next suspect. Heat alone is a suspicion; pasting that cell into odd digits turns *all* of them even, and that is a finding. After mending, the first suspect is a part of the digit, and pasting it moves one in ten.
