@@ -88,12 +88,12 @@ guess = None
 predict("error of integrated gradients with 16 steps from black, as a share", guess=guess, measured=round(off["black"][counts.index(16)], 2))
 
 # %% id="steps-plot"
-plots.lines({f"from {name}": (counts, values) for name, values in off.items()}, title="The sum is wrong by a good part, and more steps need not help", xlabel="steps (gradients taken)", ylabel="error, share of the difference", log="xy")
+plots.lines({f"from {name}": (counts, values) for name, values in off.items()}, title="The sum is wrong by a good part, and more steps need not help", xlabel="steps (gradients taken)", ylabel="error, share of the difference")
 for name, values in off.items():
     print(f"from {name:20}: " + ", ".join(f"{steps} steps {value:.0%}" for steps, value in zip(counts, values)))
 
 # %% [markdown] id="steps-read" tags=["solution"]
-# **What to say out loud.** With 16 steps the attributions miss the difference by more than the difference itself, and nothing in the picture shows it. A deep network with ReLU6 is a rough function, so the midpoint rule converges slowly and by jumps. The library returns the gap when it is asked (`return_convergence_delta=True`), and I always ask; above 5 % I take more steps or say so.
+# **What to say out loud.** With 16 steps from black the attributions miss the difference by three times the difference itself, and nothing in the picture shows it. A deep network with ReLU6 is a rough function, so the midpoint rule converges slowly and by jumps. The library returns the gap when it is asked (`return_convergence_delta=True`), and I always ask; above 5 % I take more steps or say so.
 # The baseline is a choice, and it is part of the explanation: *compared with what?* From black, a black object can get no attribution at all, because $x_i - x_i' = 0$.
 # *Follow-up: does completeness make it right?* No. It makes the sum right. A method that puts the whole difference on one pixel is complete as well.
 
@@ -171,7 +171,7 @@ previous, copying = ex.head_scores(maps, PERIOD)
 print(f"{induction.accuracy:.1%} of what can be copied is copied, after {induction.steps} steps; maps {tuple(maps.shape)}: layer, sequence, head, from, to")
 
 # %% id="induction-plot"
-titles = ["Layer 1: to the token before", "Layer 2: to what followed last time", "Rollout keeps both"]
+titles = ["Layer 1: first to the token before", "Layer 2: to what followed last time", "Rollout keeps both"]
 best = [int(previous[0].argmax()), int(copying[1].argmax())]
 shown = [maps[0, 0, best[0]], maps[1, 0, best[1]], ex.rollout(maps)[0]]
 for axis, matrix, title in zip(plots.panels(titles, width=3.9, height=3.6), shown, titles):
@@ -190,7 +190,7 @@ guess = None
 predict("rise of the loss without the best copying head, nats", guess=guess, measured=round(float(alone[1, best[1]]), 2))
 
 # %% id="head-plot"
-axes = plots.panels(["Each looks at the right place …", "… and none is needed"], height=3.4)
+axes = plots.panels(["Layer 2 looks at the right place …", "… and no single head is needed"], height=3.4)
 names = [f"layer {layer + 1}, head {head + 1}" for layer, head in np.ndindex(alone.shape)]
 plots.bars(dict(zip(names, np.maximum(previous, copying).ravel())), xlabel="attention on its target, share", ax=axes[0])
 rises = dict(zip(names, alone.ravel())) | {"all of layer 1": together[0], "all of layer 2": together[1]}
@@ -301,7 +301,7 @@ table.round(2)
 # %% [markdown] id="trust-read" tags=["solution"]
 # **What to say out loud.** No row wins everything, and some wins are worth nothing.
 #
-# - **Deletion and insertion**: the edge map, which knows nothing of the network, beats or equals every method on this photograph. A single such number without blind maps beside it proves nothing; with them it is a fair test.
+# - **Deletion and insertion**: the edge map, which knows nothing of the network, has the best deletion of all on this photograph, and an insertion that hardly a method beats. A single such number without blind maps beside it proves nothing; with them it is a fair test.
 # - **Stability**: edges and centre are perfectly stable. Stability is necessary and says nothing about being right.
 # - **Sanity**: with its sign, integrated gradients fall to 0 when the network forgets; their *size* does not, because $|x - x'|$ is a factor of it: part of that popular picture is the photograph itself, more on some photographs than on others. Edges stay at 1, as they must. A coarse map such as Grad-CAM's has 49 numbers, so chance alone gives a few tenths in either direction: permute several times before you judge it.
 # - With the sign: sane, but shaky under invisible noise. Without: steady, and in part the photograph. Choosing by one column would choose wrongly.
@@ -462,7 +462,7 @@ predict("points given up by the sparse logistic regression", guess=guess, measur
 
 # %% id="simple-plot"
 simpler = given_up.iloc[1:]
-plots.bars({f"{name} ({row['size']:.0f})": row["given_up"] for name, row in simpler.iterrows()}, errors={f"{name} ({row['size']:.0f})": row["margin"] for name, row in simpler.iterrows()}, title="Eight weights give up nothing, four points do", xlabel="accuracy given up, points (in brackets: numbers to read)", form="{:+.1f}")
+plots.bars({f"{name} ({row['size']:.0f})": row["given_up"] for name, row in simpler.iterrows()}, errors={f"{name} ({row['size']:.0f})": row["margin"] for name, row in simpler.iterrows()}, title="Eight weights give up nothing, a card of four does", xlabel="accuracy given up, points (in brackets: numbers to read)", form="{:+.1f}")
 print(f"the forest: accuracy {given_up['accuracy'].iloc[0]:.3f} with {given_up['size'].iloc[0]:.0f} leaves; bars: 95 % intervals over the folds")
 
 # %% id="scorecard"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,15 +40,13 @@ def draw_heats(
     return axes
 
 
-def draw_matrix(
-    matrix: Array, *, ax: Axes, xlabel: str, ylabel: str, top: float | None = None, ticks: Sequence[str] | None = None
-) -> Axes:
-    """A matrix of numbers from 0 as shades, white for 0, row 0 on top; `ticks` name rows and columns alike."""
+def draw_matrix(matrix: Array, *, ax: Axes, xlabel: str, ylabel: str, top: float | None = None) -> Axes:
+    """A matrix of numbers from 0 as shades, white for 0, row 0 on top; `top` is the number that is darkest."""
     ax.imshow(matrix, cmap="Blues", vmin=0, vmax=top if top is not None else float(matrix.max()), aspect="auto")
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.grid(visible=False)
-    if ticks is not None:
-        ax.set_xticks(range(matrix.shape[1]), ticks, fontsize=7)
-        ax.set_yticks(range(matrix.shape[0]), ticks, fontsize=7)
+    if max(matrix.shape) <= 8:  # every row and column by its number
+        ax.set_xticks(range(matrix.shape[1]))
+        ax.set_yticks(range(matrix.shape[0]))
     return ax

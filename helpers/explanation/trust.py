@@ -141,7 +141,8 @@ def blind_heat(kind: str, image: Array, *, seed: int = 0) -> Array:
     if kind == "centre":
         rows, columns = np.indices(image.shape[:2])
         middle = (np.array(image.shape[:2]) - 1) / 2
-        return -np.hypot(rows - middle[0], columns - middle[1])
+        distance = np.hypot(rows - middle[0], columns - middle[1])
+        return distance.max() - distance
     raise ValueError(f"kind must be one of {', '.join(BLIND)}, got {kind!r}")
 
 
