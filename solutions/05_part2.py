@@ -302,10 +302,10 @@ table.round(2)
 # **What to say out loud.** No row wins everything, and some wins are worth nothing.
 #
 # - **Deletion and insertion**: the edge map, which knows nothing of the network, has the best deletion of all on this photograph, and an insertion that hardly a method beats. A single such number without blind maps beside it proves nothing; with them it is a fair test.
-# - **Stability**: edges and centre are perfectly stable. Stability is necessary and says nothing about being right.
+# - **Stability**: edges and centre are perfectly stable. Stability is necessary and says nothing about being right. LIME with so few pictures agrees with another seed at about three quarters; more pictures buy more, and that is what its cost column is for.
 # - **Sanity**: with its sign, integrated gradients fall to 0 when the network forgets; their *size* does not, because $|x - x'|$ is a factor of it: part of that popular picture is the photograph itself, more on some photographs than on others. Edges stay at 1, as they must. A coarse map such as Grad-CAM's has 49 numbers, so chance alone gives a few tenths in either direction: permute several times before you judge it.
 # - With the sign: sane, but shaky under invisible noise. Without: steady, and in part the photograph. Choosing by one column would choose wrongly.
-# - **Cost**: two passes for Grad-CAM, tens for occlusion and gradients with many steps, a thousand for LIME.
+# - **Cost**: two passes for Grad-CAM, tens for occlusion and gradients with many steps, a hundred for a shaky LIME and a thousand or more for a steady one.
 #
 # *Follow-up: why permute the weights and not draw new ones?* Fresh weights in a deep network let the activations die out. The map of a dead network is constant, its correlation NaN, and a careless check counts that as "it changed".
 
