@@ -1,8 +1,11 @@
 """Why did the model say that, and can the explanation be trusted?
 
-Explaining by questions: `explain_image`, `explain_text`, `explain_tabular` (LIME), `exact_shapley`, `shap_values`,
-`surrogate_tree`. Preparing: `image_classifier`, `imagenet_classifier`, `centre_crop`, `keep_freed_memory`.
-The modules are imported when one of their names is first used.
+Explaining: `explain_image`, `explain_text`, `explain_tabular` (LIME), `shapley_values` and `shap_values`,
+`surrogate_tree`; `saliency`, `smooth_grad`, `integrated_gradients`, `grad_cam`, `occlusion`; `attention_maps`,
+`rollout`, `train_induction`, `head_ablation`. Preparing: `image_classifier`, `imagenet_classifier`, `centre_crop`,
+`keep_freed_memory`. Trust: `deletion_auc`, `insertion_auc`, `stability`, `sanity_check`, `trust_table`. A planted
+shortcut: `marked_digits`, `suspects`, `transplant`. Simpler models: `accuracy_given_up`. The modules are imported when
+one of their names is first used.
 """
 
 from __future__ import annotations
@@ -12,57 +15,330 @@ from typing import TYPE_CHECKING
 from helpers.lazy import names_of
 
 if TYPE_CHECKING:
-    from helpers.explanation.allocation import keep_freed_memory
+    from helpers.explanation.allocation import (
+        keep_freed_memory,
+    )
+    from helpers.explanation.attention import (
+        Induction,
+        attention_maps,
+        group_ablation,
+        head_ablation,
+        head_scores,
+        heads_off,
+        loss_by_source,
+        repeated,
+        rollout,
+        rollout_to,
+        source_ranks,
+        train_induction,
+    )
+    from helpers.explanation.drawing import (
+        draw_heats,
+        draw_matrix,
+    )
+    from helpers.explanation.gradients import (
+        Attribution,
+        as_explainer,
+        cam_of,
+        grad_cam,
+        heat,
+        integrated_gradients,
+        occlusion,
+        path_integral,
+        saliency,
+        smooth_grad,
+    )
+    from helpers.explanation.images import (
+        Array,
+        Explainer,
+        predictor,
+        scorer,
+        to_input,
+    )
     from helpers.explanation.lime_image import (
+        SEGMENTATIONS,
         FastLimeImageExplainer,
         ImageExplanation,
         explain_image,
         hidden_picture,
         segment,
     )
-    from helpers.explanation.lime_tabular import explain_tabular
-    from helpers.explanation.lime_text import FeatureExplanation, explain_text, highlighted
-    from helpers.explanation.pictures import draw_explanation, draw_labels
-    from helpers.explanation.predicting import centre_crop, checked, image_classifier, imagenet_classifier
-    from helpers.explanation.shapley import coalition_values, exact_shapley, shap_values, shapley_from_values
-    from helpers.explanation.surrogate import Fidelity, Step, Surrogate, fidelity, surrogate_tree
+    from helpers.explanation.lime_tabular import (
+        explain_tabular,
+    )
+    from helpers.explanation.lime_text import (
+        FeatureExplanation,
+        explain_text,
+        highlighted,
+    )
+    from helpers.explanation.pictures import (
+        draw_explanation,
+        draw_labels,
+    )
+    from helpers.explanation.predicting import (
+        centre_crop,
+        checked,
+        image_classifier,
+        imagenet_classifier,
+    )
+    from helpers.explanation.shapley import (
+        coalition_values,
+        exact_shapley,
+        shap_values,
+        shapley_from_values,
+    )
+    from helpers.explanation.shortcut import (
+        GRID,
+        MARK,
+        Marked,
+        heat_shares,
+        mark,
+        marked_digits,
+        small_network,
+        suspects,
+        transplant,
+    )
+    from helpers.explanation.simplification import (
+        Scorecard,
+        accuracy_given_up,
+        simple_models,
+        size_of,
+    )
+    from helpers.explanation.surrogate import (
+        Fidelity,
+        Step,
+        Surrogate,
+        fidelity,
+        surrogate_tree,
+    )
+    from helpers.explanation.trust import (
+        BLIND,
+        Curve,
+        Method,
+        Sanity,
+        Stability,
+        agreement,
+        blind_heat,
+        blurred,
+        cells,
+        deletion_auc,
+        deletion_curve,
+        insertion_auc,
+        insertion_curve,
+        jitter,
+        passes,
+        permuted,
+        rank_agreement,
+        sanity_check,
+        stability,
+        trust_table,
+    )
 
 _MODULES = {
     "allocation": ("keep_freed_memory",),
-    "lime_image": ("FastLimeImageExplainer", "ImageExplanation", "explain_image", "hidden_picture", "segment"),
+    "lime_image": (
+        "FastLimeImageExplainer",
+        "ImageExplanation",
+        "SEGMENTATIONS",
+        "explain_image",
+        "hidden_picture",
+        "segment",
+    ),
     "lime_tabular": ("explain_tabular",),
-    "lime_text": ("FeatureExplanation", "explain_text", "highlighted"),
-    "pictures": ("draw_explanation", "draw_labels"),
-    "predicting": ("centre_crop", "checked", "image_classifier", "imagenet_classifier"),
-    "shapley": ("coalition_values", "exact_shapley", "shap_values", "shapley_from_values"),
-    "surrogate": ("Fidelity", "Step", "Surrogate", "fidelity", "surrogate_tree"),
+    "lime_text": (
+        "FeatureExplanation",
+        "explain_text",
+        "highlighted",
+    ),
+    "pictures": (
+        "draw_explanation",
+        "draw_labels",
+    ),
+    "predicting": (
+        "centre_crop",
+        "checked",
+        "image_classifier",
+        "imagenet_classifier",
+    ),
+    "shapley": (
+        "coalition_values",
+        "exact_shapley",
+        "shap_values",
+        "shapley_from_values",
+    ),
+    "surrogate": (
+        "Fidelity",
+        "Step",
+        "Surrogate",
+        "fidelity",
+        "surrogate_tree",
+    ),
+    "attention": (
+        "Induction",
+        "attention_maps",
+        "group_ablation",
+        "head_ablation",
+        "head_scores",
+        "heads_off",
+        "loss_by_source",
+        "repeated",
+        "rollout",
+        "rollout_to",
+        "source_ranks",
+        "train_induction",
+    ),
+    "drawing": (
+        "draw_heats",
+        "draw_matrix",
+    ),
+    "gradients": (
+        "Attribution",
+        "as_explainer",
+        "cam_of",
+        "grad_cam",
+        "heat",
+        "integrated_gradients",
+        "occlusion",
+        "path_integral",
+        "saliency",
+        "smooth_grad",
+    ),
+    "images": (
+        "Array",
+        "Explainer",
+        "predictor",
+        "scorer",
+        "to_input",
+    ),
+    "shortcut": (
+        "GRID",
+        "MARK",
+        "Marked",
+        "heat_shares",
+        "mark",
+        "marked_digits",
+        "small_network",
+        "suspects",
+        "transplant",
+    ),
+    "simplification": (
+        "Scorecard",
+        "accuracy_given_up",
+        "simple_models",
+        "size_of",
+    ),
+    "trust": (
+        "BLIND",
+        "Curve",
+        "Method",
+        "Sanity",
+        "Stability",
+        "agreement",
+        "blind_heat",
+        "blurred",
+        "cells",
+        "deletion_auc",
+        "deletion_curve",
+        "insertion_auc",
+        "insertion_curve",
+        "jitter",
+        "passes",
+        "permuted",
+        "rank_agreement",
+        "sanity_check",
+        "stability",
+        "trust_table",
+    ),
 }
 __getattr__, __dir__ = names_of(__name__, _MODULES)
 
 __all__ = [
+    "BLIND",
+    "GRID",
+    "MARK",
+    "SEGMENTATIONS",
+    "Array",
+    "Attribution",
+    "Curve",
+    "Explainer",
     "FastLimeImageExplainer",
     "FeatureExplanation",
     "Fidelity",
     "ImageExplanation",
+    "Induction",
+    "Marked",
+    "Method",
+    "Sanity",
+    "Scorecard",
+    "Stability",
     "Step",
     "Surrogate",
+    "accuracy_given_up",
+    "agreement",
+    "as_explainer",
+    "attention_maps",
+    "blind_heat",
+    "blurred",
+    "cam_of",
+    "cells",
     "centre_crop",
     "checked",
     "coalition_values",
+    "deletion_auc",
+    "deletion_curve",
     "draw_explanation",
+    "draw_heats",
     "draw_labels",
+    "draw_matrix",
     "exact_shapley",
     "explain_image",
     "explain_tabular",
     "explain_text",
     "fidelity",
+    "grad_cam",
+    "group_ablation",
+    "head_ablation",
+    "head_scores",
+    "heads_off",
+    "heat",
+    "heat_shares",
     "hidden_picture",
     "highlighted",
     "image_classifier",
     "imagenet_classifier",
+    "insertion_auc",
+    "insertion_curve",
+    "integrated_gradients",
+    "jitter",
     "keep_freed_memory",
+    "loss_by_source",
+    "mark",
+    "marked_digits",
+    "occlusion",
+    "passes",
+    "path_integral",
+    "permuted",
+    "predictor",
+    "rank_agreement",
+    "repeated",
+    "rollout",
+    "rollout_to",
+    "saliency",
+    "sanity_check",
+    "scorer",
     "segment",
     "shap_values",
     "shapley_from_values",
+    "simple_models",
+    "size_of",
+    "small_network",
+    "smooth_grad",
+    "source_ranks",
+    "stability",
     "surrogate_tree",
+    "suspects",
+    "to_input",
+    "train_induction",
+    "transplant",
+    "trust_table",
 ]
