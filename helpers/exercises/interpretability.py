@@ -561,7 +561,6 @@ def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
             rtol=1e-3,
             atol=1e-6,
         )  # fmt: skip
-        trial.is_array(got["mask"], (24, 24), what="the mask")
         trial.equal(
             np.asarray(got["mask"]).astype(int),
             want["mask"].astype(int),
@@ -709,3 +708,6 @@ class _PictureCase:
         mask = found.get_image_and_mask(label, positive_only=True, num_features=3)[1]
         return {"label": label, "probability": predict(self.picture[None])[0, label], "weights": weights, "mask": mask}
 
+
+
+from helpers.exercises import interpretability_trust  # noqa: E402, F401 - registers 5.4 and 5.6 to 5.9

@@ -344,7 +344,7 @@ def permutation_bootstrap(predict, rows, y, score, repeats, rng):
     return _falls(predict, rows, y, score, repeats, draw)
 
 
-@wrong("5.3", names="y shuffled", reason=r"not y")
+@wrong("5.3", names="y shuffled", reason=r"column of rows that is shuffled")
 def permutation_labels(predict, rows, y, score, repeats, rng):
     base = score(y, predict(rows))
     return np.array([[base - score(rng.permutation(y), predict(rows)) for _ in range(repeats)] for _ in rows.T])
@@ -661,3 +661,6 @@ def picture_by_the_course(model, picture, segments, mean, std, samples, seed):
 @right("5.10", names="all labels explained, the first taken")
 def picture_all_labels(model, picture, segments, mean, std, samples, seed):
     return _explained(model, picture, segments, mean, std, samples, seed, options={"top_labels": 4})
+
+
+from . import interpretability_trust  # noqa: E402, F401 - those of 5.4 and 5.6 to 5.9
