@@ -267,7 +267,7 @@ plots.bars(scores, title="Much of the accuracy was house style", xlabel="accurac
 vectoriser, linear = topic[0], topic[-1]
 values = vectoriser.transform([chosen["text"]]).toarray()[0]
 share = (linear.coef_[said.label] - linear.coef_.mean(0)) * values
-truth = {word: share[vectoriser.vocabulary_[word]] for word in set(vectoriser.build_analyzer()(chosen["text"]))}
+truth = {word: share[number] for word, number in vectoriser.vocabulary_.items() if values[number]}
 whole = ex.explain_text(chosen["text"].lower(), topic.predict_proba, words=200, samples=3000, seed=SEED)
 known = [word for word in whole.named() if word in truth]
 marks = spearmanr([whole.named()[w] for w in known], [truth[w] for w in known]).statistic
@@ -997,7 +997,7 @@ print("\n".join(rows), f"more than {card.limit_:.0f} points: malignant", sep="\n
 #
 # difficulty 4/5 · 30 min · asked as: "This explanation looks odd. Review the script: what is wrong with it?"
 #
-# Write it so that its numbers can be believed, with `lime_image.LimeImageExplainer(random_state=seed)`.
+# Write it so that its numbers can be believed, with lime's own `LimeImageExplainer`, whose `random_state` is `seed`.
 #
 # - `model` is a torch module, perhaps still in training mode: (n, 3, h, w) float32, values (pixel / 255 - mean) / std with `mean` and `std` (3,) → logits. Ask it in evaluation mode and without gradients.
 # - `picture` (h, w, 3) uint8; `segments` (h, w): its k superpixels 0 … k - 1, given. A hidden one gets its mean colour (lime's default).

@@ -1,5 +1,5 @@
-"""The checks and hints of exercises 5.1 to 5.3, 5.5 and 5.10: LIME's regression, Shapley values, permutation importance,
-the fidelity of a surrogate tree, and a script to mend.
+"""The checks and hints of exercises 5.1 to 5.3, 5.5 and 5.10: LIME's regression, Shapley values, permutation
+importance, the fidelity of a surrogate tree, and a script to mend.
 
 What they do not catch: an answer that is right and needlessly slow.
 """
@@ -22,7 +22,7 @@ from helpers.exercises.trial import Mistake, Trial
 Answer = Callable[..., Any]
 Array = np.ndarray[Any, Any]
 
-# -------------------------------------------------------------------------------------------- 5.1 LIME's kernel and ridge
+# ----------------------------------------------------------------------------------------- 5.1 LIME's kernel and ridge
 
 
 @exercise(
@@ -35,10 +35,10 @@ Array = np.ndarray[Any, Any]
     hints=(
         "Three steps: a distance of each mask from the picture with everything shown (a mask of ones), a weight from "
         "each distance, and a regression with these weights.",
-        "Cosine distance of a mask with s ones out of k from the mask of ones: `1 - s / (sqrt(s) * sqrt(k))`, and 1 for "
-        "a mask of zeros. The weight is `sqrt(exp(-distance**2 / kernel_width**2))`.",
-        "Weighted ridge: minimise Σ wᵢ (yᵢ - intercept - xᵢ·β)² + alpha · |β|². The intercept is not penalised: take the "
-        "weighted means out of x and y first.",
+        "Cosine distance of a mask with s ones out of k from the mask of ones: `1 - s / (sqrt(s) * sqrt(k))`, and 1 "
+        "for a mask of zeros. The weight is `sqrt(exp(-distance**2 / kernel_width**2))`.",
+        "Weighted ridge: minimise Σ wᵢ (yᵢ - intercept - xᵢ·β)² + alpha · |β|². The intercept is not penalised: take "
+        "the weighted means out of x and y first.",
         "`xc = x - w @ x / w.sum()`, `yc = y - w @ y / w.sum()`, "
         "`beta = solve(xc.T * w @ xc + alpha * eye(k), xc.T * w @ yc)`, then the intercept from the means.",
     ),
@@ -66,8 +66,8 @@ def lime_check(trial: Trial, lime_coefficients: Answer) -> None:
                 want[0],
                 what="the coefficients",
                 mistakes=[Mistake(value[0], text) for value, text in mistakes],
-                otherwise="weights sqrt(exp(-distance² / kernel_width²)) of the cosine distances, then ridge regression "
-                "with an intercept that is not penalised, on all rows",
+                otherwise="weights sqrt(exp(-distance² / kernel_width²)) of the cosine distances, then ridge "
+                "regression with an intercept that is not penalised, on all rows",
                 rtol=1e-6,
                 atol=1e-9,
             )
@@ -148,7 +148,7 @@ def _lime(masks: Array, answers: Array, kernel_width: float, alpha: float, slip:
     return model.coef_, float(model.intercept_)
 
 
-# ------------------------------------------------------------------------------------------------------ 5.2 Shapley values
+# -------------------------------------------------------------------------------------------------- 5.2 Shapley values
 
 
 @exercise(
@@ -161,10 +161,12 @@ def _lime(masks: Array, answers: Array, kernel_width: float, alpha: float, slip:
     hints=(
         "Let the players come in one after another. What a player adds depends on who is there already; the Shapley "
         "value is the mean over all m! orders.",
-        "Many orders have the same players before i. With a set S of s players before, there are s! (m - s - 1)! orders.",
+        "Many orders have the same players before i. With a set S of s players before, there are s! (m - s - 1)! "
+        "orders.",
         "For each i and each S without i: weight s! (m - s - 1)! / m! times value(S ∪ {i}) - value(S). "
         "`itertools.combinations(others, s)` gives the sets.",
-        "Ask for each value once: `values = {S: value(S) for … in combinations(range(m), size)}` with `frozenset` keys.",
+        "Ask for each value once: `values = {S: value(S) for … in combinations(range(m), size)}` with `frozenset` "
+        "keys.",
     ),
 )
 def shapley_check(trial: Trial, shapley: Answer) -> None:
@@ -255,7 +257,7 @@ def _shapley_slips(game: _Game, m: int) -> list[tuple[Array, str]]:
     ]  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------- 5.3 permutation importance
+# ------------------------------------------------------------------------------------------ 5.3 permutation importance
 
 
 @exercise(
@@ -268,7 +270,8 @@ def _shapley_slips(game: _Game, m: int) -> list[tuple[Array, str]]:
     hints=(
         "Break the tie between one column and everything else without changing how the column looks by itself. What "
         "happens to the score?",
-        "`x = rows.copy()`, then `x[:, j] = rng.permutation(rows[:, j])`: one column at a time, from the original rows.",
+        "`x = rows.copy()`, then `x[:, j] = rng.permutation(rows[:, j])`: one column at a time, from the original "
+        "rows.",
         "The importance is the score on the rows as they are, minus the score on the shuffled ones; the score of the "
         "rows as they are is computed once.",
     ),
@@ -281,7 +284,9 @@ def permutation_check(trial: Trial, permutation_importance: Answer) -> None:
         y = model.of(rows) + trial.rng.normal(0, 0.3, len(rows))
         score = _minus_squared_error if case else _share_explained
         seed = seed_of(trial)
-        answer = without(permutation_importance, "predict", "rows", "y", "score", "repeats", after=[lambda: _rng(seed)])
+        answer = without(
+            permutation_importance, "predict", "rows", "y", "score", "repeats", after=[functools.partial(_rng, seed)]
+        )
         got = trial.call(answer, model, rows, y, score, repeats)
         trial.is_array(got, (m, repeats), kind="f", what="the importances")
         blocks = model.blocks(len(rows))
@@ -375,7 +380,7 @@ def _rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-# ------------------------------------------------------------------------------------------------------ 5.5 surrogate tree
+# -------------------------------------------------------------------------------------------------- 5.5 surrogate tree
 
 
 @exercise(
@@ -389,8 +394,8 @@ def _rng(seed: int) -> np.random.Generator:
         "The tree imitates the model. Which y is it fitted to, and which y is it judged by?",
         "`tree.fit(x_train, predict(x_train))`, and on the test rows compare `tree.predict(x_test)` with "
         "`predict(x_test)`. The labels are used for the accuracy alone.",
-        "The baseline is the share of the model's most frequent answer on the test rows: what an imitation reaches that "
-        "never looks at its input.",
+        "The baseline is the share of the model's most frequent answer on the test rows: what an imitation reaches "
+        "that never looks at its input.",
         "κ = (agreement - chance) / (1 - chance), where chance is the sum over the classes of the model's share times "
         "the tree's share on the test rows; 0 when chance is 1.",
     ),
@@ -443,7 +448,9 @@ def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any]
         return np.asarray((x @ weights + np.sin(3 * x) @ weights + offset).argmax(1))
 
     x_train, x_test = rng.normal(size=(120, 4)), rng.normal(size=(90, 4))
-    noisy = [np.where(rng.random(len(x)) < 0.25, rng.integers(0, classes, len(x)), predict(x)) for x in (x_train, x_test)]
+    noisy = [
+        np.where(rng.random(len(x)) < 0.25, rng.integers(0, classes, len(x)), predict(x)) for x in (x_train, x_test)
+    ]
     given = {"predict": predict, "x_train": x_train, "x_test": x_test, "y_test": noisy[1], "depth": depth}
 
     def grown(y: Array, **changes: Any) -> Any:
@@ -459,14 +466,22 @@ def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any]
     tree_share = max((tree.predict(x_test) == c).mean() for c in range(classes))
     seen = "this is on the rows that the tree was grown on: judge it on the test rows"
     slips = [
-        ("agreement", right["accuracy"], "this is the accuracy against the labels: fidelity is agreement with the model"),
+        (
+            "agreement",
+            right["accuracy"],
+            "this is the accuracy against the labels: fidelity is agreement with the model",
+        ),
         ("agreement", on_training["agreement"], seen),
         ("agreement", deep["agreement"], "the depth is ignored: a tree without a limit explains nothing"),
         ("baseline", share, "this is the most frequent label: it is the model's answers that are imitated"),
         ("baseline", tree_share, "this is the tree's most frequent answer: the baseline is the model's"),
         ("baseline", 1 / classes, "a coin is no baseline: one answer is more frequent than the others"),
         ("baseline", on_training["baseline"], "this is on the training rows: judge on the test rows"),
-        ("kappa", (a - b) / (1 - b) if b < 1 else 0.0, "chance is not the baseline: Σ of the model's share × the tree's"),
+        (
+            "kappa",
+            (a - b) / (1 - b) if b < 1 else 0.0,
+            "chance is not the baseline: Σ of the model's share × the tree's",
+        ),
         ("kappa", a - b, "this is the difference from the baseline"),
         ("kappa", a, "this is the agreement itself: take away what chance reaches"),
         ("kappa", math.nan, "when chance is 1, nothing can be better than chance: return 0"),
@@ -487,7 +502,7 @@ def _agreement(model: Array, imitation: Array, labels: Array) -> dict[str, float
     }
 
 
-# --------------------------------------------------------------------------------------------------------- 5.10 fix this code
+# -------------------------------------------------------------------------------------------------- 5.10 fix this code
 
 
 @exercise(
@@ -500,8 +515,8 @@ def _agreement(model: Array, imitation: Array, labels: Array) -> dict[str, float
     hints=(
         "Follow one picture: which shape and which range does the network want, which does lime give? In which mode is "
         "the network? What does lime want back?",
-        "lime gives (n, h, w, 3) uint8. `torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255`, then minus mean, "
-        "divided by std, each (3, 1, 1).",
+        "lime gives (n, h, w, 3) uint8. `torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255`, then minus "
+        "mean, divided by std, each (3, 1, 1).",
         "`model.eval()` and `torch.no_grad()`; `.softmax(1).numpy()` at the end, because lime's regression is on "
         "probabilities.",
         "`top_labels=1` and `labels=()` explain the predicted class; `num_samples=max(samples, 10 * superpixels)`; the "
@@ -552,11 +567,11 @@ def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
             what="the weights",
             mistakes=[
                 Mistake(case.explained(slip="logits")["weights"], LOGITS),
-                Mistake(case.explained(slip="order")["weights"], "these are in lime's order, by size: put each at its number"),
-                Mistake(case.explained(slip="few")["weights"], "too few samples for the number of superpixels: at least 10 each"),
-                Mistake(case.explained(slip="label 1")["weights"], "these are the weights of class 1, not of the label"),
+                Mistake(case.explained(slip="order")["weights"], "these are in lime's order: put each at its number"),
+                Mistake(case.explained(slip="few")["weights"], "too few samples: at least 10 for each superpixel"),
+                Mistake(case.explained(slip="label 1")["weights"], "these are the weights of class 1, not the label's"),
             ],
-            otherwise="LimeImageExplainer(random_state=seed), hidden superpixels in their mean colour (lime's default), "
+            otherwise="LimeImageExplainer(random_state=seed), hidden superpixels in their mean colour (lime's own); "
             "max(samples, 10 per superpixel) samples, the weight of superpixel n at place n",
             rtol=1e-3,
             atol=1e-6,
@@ -707,7 +722,6 @@ class _PictureCase:
         weights = np.array([w for _, w in (pairs if slip == "order" else sorted(pairs))])
         mask = found.get_image_and_mask(label, positive_only=True, num_features=3)[1]
         return {"label": label, "probability": predict(self.picture[None])[0, label], "weights": weights, "mask": mask}
-
 
 
 from helpers.exercises import interpretability_trust  # noqa: E402, F401 - registers 5.4 and 5.6 to 5.9

@@ -164,7 +164,9 @@ def explain_image(
     _must_be_counts(samples=samples, batch_size=batch_size)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")
+    colour = _checked_colour(hide, picture.dtype)
     ask = checked(predict)
+    wanted = _wanted(labels, ask(picture[None]).shape[1])
     segments = segment(picture, segmentation)
     count = int(segments.max()) + 1
     if samples < 2 * count:
@@ -172,8 +174,7 @@ def explain_image(
             f"samples must be at least twice the number of superpixels ({count}), got {samples}: "
             "a regression with so few rows fits noise"
         )
-    hidden = hidden_picture(picture, segments, hide)
-    wanted = _wanted(labels, ask(picture[None]).shape[1])
+    hidden = hidden_picture(picture, segments, colour)
     explainer = FastLimeImageExplainer(random_state=seed, progress=progress)
     asked: dict[str, Any] = (
         {"top_labels": wanted} if isinstance(wanted, int) else {"top_labels": None, "labels": wanted}
@@ -238,17 +239,23 @@ def segment(image: Array, segmentation: str | Callable[[Array], Any] = "slic") -
 
 def hidden_picture(image: Array, segments: Array, hide: float | Sequence[float] | None = None) -> Array:
     """The picture (h, w, 3) that shows through where a superpixel is hidden: its mean colour, or the colour `hide`."""
-    largest = 255 if image.dtype == np.uint8 else 1
-    if hide is not None:
-        colour = np.asarray(hide, dtype=float)
-        if colour.shape not in ((), (3,)) or not (np.isfinite(colour) & (colour >= 0) & (colour <= largest)).all():
-            raise ValueError(f"hide must be None, a number or three numbers in 0..{largest}, got {hide!r}")
-        return np.broadcast_to(colour.astype(image.dtype), image.shape).copy()
+    colour = _checked_colour(hide, image.dtype)
+    if colour is not None:
+        return np.broadcast_to(np.asarray(colour, dtype=image.dtype), image.shape).copy()
     numbers = segments.ravel()
     sizes = np.bincount(numbers)
     sums = [np.bincount(numbers, plane.ravel()) for plane in np.moveaxis(image, -1, 0)]
     means = np.stack(sums, axis=-1) / sizes[:, None]
     return means.astype(image.dtype)[segments]  # whole grey levels are cut off, not rounded, as lime's are
+
+
+def _checked_colour(hide: Any, dtype: Any) -> float | Sequence[float] | None:
+    if hide is None:
+        return None
+    largest, colour = 255 if dtype == np.uint8 else 1, np.asarray(hide, dtype=float)
+    if colour.shape not in ((), (3,)) or not (np.isfinite(colour) & (colour >= 0) & (colour <= largest)).all():
+        raise ValueError(f"hide must be None, a number or three numbers in 0..{largest}, got {hide!r}")
+    return list(colour) if colour.ndim else float(colour)
 
 
 def _checked_image(image: Any) -> Array:

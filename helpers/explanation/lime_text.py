@@ -7,6 +7,7 @@ on "word is there". What this does not do: see an order of words, or a word that
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,9 @@ def explain_text(
         seed: of the sampling.
         progress: show a bar while it runs.
 
-    Same seed: the coefficients of `lime.lime_text.LimeTextExplainer` with its defaults.
+    Same seed: the coefficients of `lime.lime_text.LimeTextExplainer` with its defaults. A text with one word, however
+    often, has nothing to fit (lime's penalty would shrink its weight to nearly 0): its weight is the fall of the
+    probability when it is left out, and `lime` is None.
     Raises TypeError or ValueError, naming the argument; also when `predict` gives no probabilities.
     """
     from lime.lime_text import LimeTextExplainer
@@ -77,7 +80,12 @@ def explain_text(
     if samples < 10:
         raise ValueError(f"samples must be at least 10, got {samples}")
     ask = checked(predict)
-    chosen = wanted_label(label, ask([text])[0])
+    whole = ask([text])[0]
+    chosen = wanted_label(label, whole)
+    if len(known := set(re.findall(r"\w+", text))) == 1:
+        without = float(ask([re.sub(r"\w+", "", text)])[0, chosen])
+        weight = (known.pop(), float(whole[chosen]) - without)
+        return FeatureExplanation(chosen, whole, (weight,), without, 2, seed, None)
 
     def in_batches(texts: list[str]) -> Array:
         starts = tqdm(range(0, len(texts), BATCH), desc="LIME", leave=False, disable=not progress)
@@ -97,8 +105,6 @@ def highlighted(text: str, explanation: FeatureExplanation) -> str:
 
     Readable in light and dark themes and without colour; no script.
     """
-    import re
-
     weights = explanation.named()
     largest = max((abs(w) for w in weights.values()), default=0.0) or 1.0
     parts = []

@@ -107,7 +107,7 @@ class Surrogate:
                 proportion=False,
                 rounded=True,
                 filled=False,
-                fontsize=8.5,
+                fontsize=8,
                 precision=3,
             )
         axis.grid(visible=False)

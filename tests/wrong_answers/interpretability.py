@@ -456,16 +456,18 @@ def _most(answers):
 
 
 _changed("baseline of the labels", r"most frequent label", baseline=lambda r, m, i, c, y: _most(y))
-_changed("baseline of the tree", r"tree's most frequent|baseline is the model's", baseline=lambda r, m, i, c, y: _most(i))
+_changed(
+    "baseline of the tree", r"tree's most frequent|baseline is the model's", baseline=lambda r, m, i, c, y: _most(i)
+)
 _changed("a coin as baseline", r"a coin", baseline=lambda r, m, i, c, y: 1 / len(np.unique(y)))
 _changed(
     "κ from the baseline",
     r"chance is not the baseline",
-    kappa=lambda r, m, i, c, y: (
-        (r["agreement"] - r["baseline"]) / (1 - r["baseline"]) if r["baseline"] < 1 else 0.0
-    ),
+    kappa=lambda r, m, i, c, y: (r["agreement"] - r["baseline"]) / (1 - r["baseline"]) if r["baseline"] < 1 else 0.0,
 )
-_changed("κ as a difference", r"difference from the baseline", kappa=lambda r, m, i, c, y: r["agreement"] - r["baseline"])
+_changed(
+    "κ as a difference", r"difference from the baseline", kappa=lambda r, m, i, c, y: r["agreement"] - r["baseline"]
+)
 _changed("κ is the agreement", r"agreement itself", kappa=lambda r, m, i, c, y: r["agreement"])
 _changed(
     "κ NaN for a constant answer",
@@ -497,7 +499,12 @@ def surrogate_counts(predict, x_train, x_test, y_test, depth):
     chance = (table.sum(0) * table.sum(1)).sum() / n**2
     a = np.trace(table) / n
     kappa = 0.0 if chance == 1 else (a - chance) / (1 - chance)
-    return {"agreement": a, "baseline": table.sum(1).max() / n, "kappa": kappa, "accuracy": np.mean(imitation == y_test)}
+    return {
+        "agreement": a,
+        "baseline": table.sum(1).max() / n,
+        "kappa": kappa,
+        "accuracy": np.mean(imitation == y_test),
+    }
 
 
 # --- 5.10 fix this code -----------------------------------------------------------------------------------------------
