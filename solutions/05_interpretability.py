@@ -112,14 +112,14 @@ cat = runs[0]
 label = cat.labels[0]
 ranks = spearmanr(runs[0].weights[label], runs[1].weights[label]).statistic
 ex.draw_explanation(cat, models.IMAGENET_LABELS, note=f"rank agreement with another seed: {ranks:.2f}")
-print(f"{samples} pictures shown to the network for each seed")
+print(f"{samples} pictures shown to the network for each seed; the heaviest superpixels: " + ", ".join(f"{n}: {w:+.3f}" for n, w in cat.top(4)))
 
 # %% [markdown] id="lime-read" tags=["solution"]
 # **What to say out loud.** The face speaks for the class, the background hardly counts. The network gives it only about 0.4, because its neighbours in ImageNet are cats as well: what LIME explains is *tiger cat rather than anything else*, other cats included.
 # The number under the picture comes first: another seed orders the superpixels nearly the same way, so the picture is not an accident of the sampling. It does not say that the explanation is *faithful*; section 8 tests that.
-# lime's classic picture is `get_image_and_mask`; there is no `show_in_notebook` for pictures, whatever tutorials say, and the one for texts and tables fails on today's IPython.
 
 # %% [markdown] id="labels-text"
+# This is lime's `get_image_and_mask` and its weights, drawn. The `show_in_notebook` of many tutorials does not exist for pictures; the one for texts and tables fails on today's IPython.
 # The same superpixels can speak for one class and against another. Three labels side by side, on one scale of colours:
 
 # %% id="labels-plot"
@@ -178,9 +178,12 @@ for name, value in record.items():
 
 # %% id="time-plot"
 steady = {name.split(": ")[1]: value for name, value in record.items() if name.startswith("rank correlation over seeds: ")}
-left, right = plots.panels(["The network takes the time, not the hiding", "Stable at the default of 1,500 samples"], width=5.4, height=2.6)
-sides = {"lime's tutorial": "tutorial", "this course": "ours", "with ONNX Runtime": "ours, ONNX Runtime"}
-plots.bars({shown: record[f"seconds of a whole explanation: {side}"] for shown, side in sides.items()}, xlabel="seconds for 1,000 samples", form="{:.1f}", ax=left)
+parts = {}
+for shown, side in {"tutorial": "tutorial", "here": "ours", "here, ONNX Runtime": "ours, ONNX Runtime"}.items():
+    seconds, inside = (record[f"{what}: {side}"] for what in ("seconds of a whole explanation", "share of the time in the model"))
+    parts |= {f"{shown}: network": seconds * inside, f"{shown}: the rest": seconds * (1 - inside)}
+left, right = plots.panels(["The network takes the time, not the hiding", "Stable at the default of 1,500 samples"], width=5.6, height=3.0)
+plots.bars(parts, xlabel="seconds for 1,000 samples", form="{:.1f}", highlight=[name for name in parts if "rest" in name], ax=left)
 plots.bars(steady, xlabel="rank correlation over three seeds", reference=(0.85, "0.85"), ax=right)
 
 # %% [markdown] id="time-read" tags=["solution"]
