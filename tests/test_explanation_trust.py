@@ -143,6 +143,18 @@ def test_a_dead_explanation_does_not_pass_the_sanity_check(lite0, seen):
     assert not result.passed
 
 
+def test_an_interrupted_table_leaves_the_model_without_hooks(lite0, seen):
+    def interrupted(model, seed):
+        def explain(image):
+            raise KeyboardInterrupt
+
+        return explain
+
+    with pytest.raises(KeyboardInterrupt):
+        ex.trust_table({"slow": interrupted}, lite0, seen["palace"], 0, progress=False)
+    assert not lite0._forward_hooks
+
+
 # --- the notebook's claims, on photographs and seeds that it does not show ---------------------------------------
 
 

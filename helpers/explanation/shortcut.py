@@ -48,12 +48,10 @@ def mark(x: Tensor, rows: Tensor, *, opacity: float = 0.7) -> Tensor:
         raise ValueError(f"x must be at least {size + 1} pixels high and wide, got {tuple(x.shape[-2:])}")
     if not 0 < opacity <= 1:
         raise ValueError(f"opacity must be above 0 and at most 1, got {opacity}")
-    new = x.clone()
-    corner = new[rows][..., -size - 1 : -1, -size - 1 : -1]
-    spot = new[rows]
-    spot[..., -size - 1 : -1, -size - 1 : -1] = corner * (1 - opacity * MARK) + opacity * MARK
-    new[rows] = spot
-    return new
+    marked = x.clone()
+    corner = marked[..., -size - 1 : -1, -size - 1 : -1]
+    corner += opacity * MARK * (1 - corner)
+    return torch.where(rows[:, None, None, None], marked, x)
 
 
 def marked_digits(*, mended: bool = False, train: int = 1200, seed: int = 0) -> Marked:
