@@ -387,7 +387,7 @@ check("5.2", shapley)
 # %% [markdown] id="importance-text"
 # ## 4 · Permutation importance: does the model use it at all?
 #
-# Shuffle one column, see how far the score falls (Breiman 2001). It speaks of the model on all rows and not of one decision, and it needs labels. Here for the forest with its 30 measurements: each alone, and the ten about size (radius, perimeter, area, three ways each, and `area error`) shuffled together.
+# Shuffle one column, see how far the score falls (Breiman 2001). It speaks of the model on all rows and not of one decision, and it needs labels. Here for the forest with its 30 measurements: each alone, and the nine about size (mean, error and worst of radius, perimeter and area) shuffled together.
 
 # %% id="importance-run"
 held_x, held_y = x_test.to_numpy(), y_test.to_numpy()
@@ -411,7 +411,7 @@ most = max((value, name) for name, value in falls.items() if name != "all about 
 print(f"largest fall of a single column: {most[0]:.3f} ({most[1]}); all {len(groups['all about size'])} about size together: {falls['all about size']:.3f}")
 
 # %% [markdown] id="importance-read" tags=["solution"]
-# **What to say out loud.** No single measurement costs more than a point or two, and one could conclude that the forest needs none of them. Shuffled together, those about size cost several times as much: they stand in for each other. So I shuffle groups of columns that say the same, and I find the groups by their correlations.
+# **What to say out loud.** No single measurement costs more than about one point of accuracy, and one could conclude that the forest needs none of them. Shuffled together, the nine about size cost some twenty times as much: they stand in for each other. So I shuffle groups of columns that say the same, and I find the groups by their correlations.
 # *Follow-up: on training rows or on held-out ones?* Held out. On training rows a column that was only memorised looks important.
 # *Follow-up: impurity importance, which forests have built in?* It is taken on the training rows and favours columns with many different values.
 
