@@ -2,7 +2,8 @@
 
 Same pictures, same superpixels, same seed: then the coefficients are compared bit by bit. The whole explanation is
 compared with stock lime as its tutorial uses it (quickshift, ten pictures at a time, one by one through a transform).
-Stability is the rank correlation of the weights between disjoint seeds, at the default number of samples.
+Its seconds are those of a first call, on either side: the loading of scikit-image and scikit-learn is in them, outside
+the model. Stability is the rank correlation of the weights between disjoint seeds, at the default number of samples.
 """
 
 from __future__ import annotations
