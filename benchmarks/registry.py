@@ -12,6 +12,7 @@ from benchmarks import (
     ddp_step,
     decoding,
     estimates_import,
+    lime_image,
     near_duplicates,
     notebook01,
     quantised_inference,
@@ -39,5 +40,6 @@ BENCHMARKS: dict[str, Benchmark] = {
         training_loop,
         quantised_inference,
         decoding,
+        lime_image,
     )
 }

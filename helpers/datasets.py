@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import importlib.util
+import itertools
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
@@ -28,11 +29,13 @@ __all__ = [
     "digit_images",
     "digits",
     "dirty_breast_cancer",
+    "documentation",
     "flights",
     "mnist1d",
     "photographs",
     "python_functions",
     "vendored_roots",
+    "wine",
 ]
 
 LATE_MINUTES = 15  # late is more than this behind schedule
@@ -172,6 +175,14 @@ def breast_cancer() -> pd.DataFrame:
     bunch = load_breast_cancer(as_frame=True)
     names = np.asarray(bunch.target_names, dtype=object)
     return bunch.data.assign(diagnosis=names[bunch.target])
+
+
+def wine() -> pd.DataFrame:
+    """178 wines × 13 chemical measurements plus `cultivar` (0, 1, 2). Source: UCI, Aeberhard and Forina, 1991."""
+    from sklearn.datasets import load_wine
+
+    bunch = load_wine(as_frame=True)
+    return bunch.data.assign(cultivar=bunch.target)
 
 
 @dataclass(frozen=True)
@@ -360,3 +371,50 @@ def python_functions(limit: int | None = None, *, roots: Iterable[Path] | None =
                 return
             yield f"{name}:{function}", source
             count += 1
+
+
+FIELDS = {
+    "graphs": ("networkx", "algorithms"),
+    "pictures": ("skimage", ""),
+    "signals": ("scipy", "signal"),
+    "statistics": ("scipy", "stats"),
+}
+
+
+def documentation(count: int = 180, *, words: int = 30) -> pd.DataFrame:
+    """Documentation of four fields of computing, as their libraries ship it: `text`, `field`, `name`.
+
+    `field` is graphs (networkx.algorithms), pictures (scikit-image), signals (scipy.signal), statistics (scipy.stats).
+    `text` is the docstring of one public function or class, in the order of the files, a repeated one once.
+
+    Args:
+        count: texts of each field, at most about 190.
+        words: texts with fewer words are passed over.
+
+    Returns 4 · count rows, field by field. Raises ValueError when there are not so many. The texts depend on the
+    installed versions. Source: NetworkX, scikit-image, SciPy (all BSD-3-Clause), read in place.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    rows = []
+    for field, (package, part) in FIELDS.items():
+        root = package_file(package, "__init__.py").parent / part
+        found = list(itertools.islice(_documented(root, words), count))
+        if len(found) < count:
+            raise ValueError(f"count must be at most {len(found)} for texts of {words} words ({field}), got {count}")
+        rows += [(text, field, name) for name, text in found]
+    return pd.DataFrame(rows, columns=["text", "field", "name"])
+
+
+def _documented(root: Path, words: int) -> Iterator[tuple[str, str]]:
+    """(name, docstring) of the public functions and classes under a folder; a repeated text once."""
+    seen = set()
+    for path in sorted(root.rglob("*.py")):
+        if {"tests", "_shared", "data"} & set(path.relative_to(root).parts):
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                text = ast.get_docstring(node) or ""
+                if len(text.split()) >= words and text not in seen:
+                    seen.add(text)
+                    yield node.name, text

@@ -101,3 +101,19 @@ def test_photographs_are_colour_pictures_that_a_learner_may_write_on() -> None:
         assert image.shape[2] == 3
         assert min(image.shape[:2]) >= 300
         assert image.flags.writeable
+
+
+def test_the_documentation_has_as_many_texts_of_each_field_and_none_twice():
+    texts = datasets.documentation(20)
+    assert texts["field"].value_counts().to_dict() == dict.fromkeys(datasets.FIELDS, 20)
+    assert texts["text"].is_unique and texts["text"].str.split().str.len().min() >= 30
+    assert datasets.documentation(20).equals(texts)
+    with pytest.raises(ValueError, match="count must be at most"):
+        datasets.documentation(10_000)
+    with pytest.raises(ValueError, match="count must be at least 1"):
+        datasets.documentation(0)
+
+
+def test_the_wines_are_the_178_of_uci():
+    table = datasets.wine()
+    assert table.shape == (178, 14) and table["cultivar"].value_counts().to_dict() == {0: 59, 1: 71, 2: 48}
