@@ -1005,7 +1005,7 @@ check("4.12", quantisation_report)
 # %% [markdown] id="aloud-4-12" tags=["solution"]
 # **The faults, and what each does.**
 #
-# 1. **`quantize(model, dtype=torch.qint8)`** is no function of torch; what is meant quantises linear layers dynamically. Of ResNet-18 that is one layer of 21: *a convolution network is not touched*.
+# 1. **`quantize(model, dtype=torch.qint8)`** is no call that torch has (`torch.ao.quantization.quantize` takes a calibration function); what is meant quantises linear layers dynamically. Of ResNet-18 that is one layer of 21: *a convolution network is not touched*.
 # 2. **`pretrained=True`** is gone from torchvision (`weights=`), and downloads in the middle of a measurement.
 # 3. **No `eval()`**, before quantising and before measuring: BatchNorm uses the batch and moves its statistics, dropout drops. Folding is wrong then.
 # 4. **Gradients are recorded**: slower, and memory grows.
