@@ -227,6 +227,10 @@ def lime_coefficients(masks: np.ndarray, answers: np.ndarray, kernel_width: floa
 # %% id="check-5-1"
 check("5.1", lime_coefficients)
 
+# %% [markdown] id="aloud-5-1" tags=["solution"]
+# **What to say out loud.** Three choices hide in these lines. The *kernel width* says how local "local" is: 0.25 for cosine distances, where half of the superpixels hidden is a distance of 0.29. The *penalty* shrinks every weight, the more the fewer samples there are. The *sampling* hides half of the picture on average, so most copies look like nothing that the network has seen.
+# *Follow-up: why is the intercept not penalised?* It is the answer when everything is hidden; shrinking it would push that answer into the weights.
+
 # %% [markdown] id="words-text"
 # ## 2 · LIME for texts and tables
 #
@@ -390,6 +394,10 @@ def shapley(value, m: int) -> np.ndarray:
 # %% id="check-5-2"
 check("5.2", shapley)
 
+# %% [markdown] id="aloud-5-2" tags=["solution"]
+# **What to say out loud.** The weight counts orders: $|S|!$ ways for those who came before, $(m-|S|-1)!$ for those who come after, of $m!$ in all. With equal weights for all coalitions it is Banzhaf's value, and the shares no longer sum to what there is to share.
+# *Follow-up: thirty features?* $2^{30}$ coalitions are too many: sample orders, or use the structure of the model (trees, linear models).
+
 # %% [markdown] id="importance-text"
 # ## 4 · Permutation importance: does the model use it at all?
 #
@@ -445,6 +453,10 @@ def permutation_importance(predict, rows: np.ndarray, y: np.ndarray, score, repe
 
 # %% id="check-5-3"
 check("5.3", permutation_importance)
+
+# %% [markdown] id="aloud-5-3" tags=["solution"]
+# **What to say out loud.** Shuffle, do not set to zero: a shuffled column still looks like itself, a column of zeros is an input from nowhere. I give the spread over the repeats, and I do not read a fall below it.
+# *Follow-up: the importance is negative.* Chance, around zero: the column is not used, or it misleads.
 
 # %% [markdown] id="surrogate-text"
 # ## 5 · A surrogate tree: rules instead of the model
@@ -520,6 +532,10 @@ def surrogate_fidelity(predict, x_train: np.ndarray, x_test: np.ndarray, y_test:
 
 # %% id="check-5-5"
 check("5.5", surrogate_fidelity)
+
+# %% [markdown] id="aloud-5-5" tags=["solution"]
+# **What to say out loud.** The surrogate is judged by the *model*, on new rows; its accuracy is another number. A tree can be more accurate than the model and still be unfaithful: then I would ask why we keep the model.
+# *Follow-up: is a $\kappa$ of 0.6 enough?* For an overview perhaps. Not for telling one person why they were refused: on the rows where tree and model differ the reason would be made up.
 
 # %% [markdown] id="gradients-text"
 # ## 6 · Gradients
