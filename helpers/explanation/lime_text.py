@@ -119,7 +119,7 @@ def highlighted(text: str, explanation: FeatureExplanation) -> str:
                 f'text-decoration: {line}">{shown}</span>'
             )
         parts.append(shown)
-    return f'<div style="line-height: 1.7">{"".join(parts)}</div>'
+    return f'<div style="line-height: 1.6; white-space: pre-wrap">{"".join(parts)}</div>'
 
 
 def wanted_label(label: Any, probabilities: Array) -> int:

@@ -43,7 +43,7 @@ def draw_explanation(
         "orange: speaks for it",
         f"the {count} strongest for it",
     ]
-    axes = plots.panels(titles, width=2.9, height=3.3)
+    axes = plots.panels(titles, width=2.4, height=2.8)
     axes[0].imshow(explanation.image)
     axes[1].imshow(_with_borders(explanation.image, explanation.segments))
     _draw_heat(axes[2], explanation.image, heat)
@@ -59,7 +59,7 @@ def draw_labels(explanation: ImageExplanation, names: Sequence[str]) -> list[Axe
     """The explained classes side by side, on one scale of colours, most probable first."""
     top = max(float(abs(weights).max()) for weights in explanation.weights.values()) or 1.0
     titles = [f"{names[label]}, {explanation.probabilities[label]:.2f}" for label in explanation.labels]
-    axes = plots.panels(titles, width=3.1, height=3.2)
+    axes = plots.panels(titles, width=2.6, height=2.7)
     drawn = None
     for axis, label in zip(axes, explanation.labels, strict=True):
         drawn = _draw_heat(axis, explanation.image, explanation.heat_map(label), top)
