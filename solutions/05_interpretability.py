@@ -80,7 +80,7 @@ from helpers import explanation as ex
 from helpers.exercises import check, hint, predict, progress, solution
 
 # %% [markdown] id="parameters-text"
-# `QUICK = True` finishes in about two minutes on two cores with fewer samples and seeds; what needs many runs on a quiet machine (times, stability on five photographs) is read from the committed record of `python -m benchmarks lime_image`, which names its machine. `QUICK = False` takes about ten minutes.
+# `QUICK = True` takes few samples and seeds, to be read in one sitting on two cores; what needs many runs on a quiet machine (times, stability on five photographs) is read from the committed record of `python -m benchmarks lime_image`, which names its machine. `QUICK = False` takes more of both everywhere, and several times as long.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True
