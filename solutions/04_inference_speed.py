@@ -68,7 +68,7 @@ from helpers.exercises import check, hint, predict, progress, solution
 from helpers.latency import compare_latency, measure_latency
 
 # %% [markdown] id="parameters-text"
-# `QUICK = True` trains for fewer epochs, judges fewer crops and times fewer calls. The figures for which a quiet machine is needed come from `python -m benchmarks quantised_inference`: pairs in turns, one and two threads, batches of 1 and 16.
+# `QUICK = True` trains for fewer epochs, judges fewer crops and times fewer calls. All times are of a CPU: nothing here was measured on a GPU. The figures for which a quiet machine is needed come from `python -m benchmarks quantised_inference`: pairs in turns, one and two threads, batches of 1 and 16.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True
@@ -593,7 +593,7 @@ variants = {"all weights": wide, "90 % zeros": co.prune_weights(wide, 0.9), "90 
 with torch.inference_mode():
     timed = compare_latency({name: functools.partial(model, row) for name, model in variants.items()}, pairs=15)
 plots.bars({name: timed.speed_up(name, "all weights") for name in variants}, title="Zeros cost what other numbers cost; smaller matrices do not",
-    xlabel="times faster than with all weights (batch 1, median of pairs)", highlight=["90 % zeros"])  # fmt: skip
+    xlabel="times faster than with all weights (batch 1, median of pairs)", highlight=["90 % zeros"]);  # fmt: skip
 
 # %% id="predict-sparse" tags=["nbval-ignore-output"]
 guess = None
@@ -845,7 +845,7 @@ for name, (plain, int8) in pairs_of.items():
     both = {"fp32": functools.partial(decoding.generate, plain, prompt, 16), "int8": functools.partial(decoding.generate, int8, prompt, 16)}
     ratio = compare_latency(both, pairs=5, warm_up=1).speed_up("int8", "fp32")
     gain[f"{name}: {decoding.weight_bytes(plain) / 1e6:.0f} MB → {decoding.weight_bytes(int8) / 1e6:.1f} MB"] = ratio
-plots.bars(gain, title="int8 weights pay where weights come from memory", xlabel="times the tokens per second of float32, batch 1", reference=(1, "no gain"))
+plots.bars(gain, title="int8 weights pay where weights come from memory", xlabel="times the tokens per second of float32, batch 1", reference=(1, "no gain"));
 
 # %% id="int8-perplexity"
 before, after = (decoding.perplexity(model, held_out[:8]) for model in pairs_of["small"])
@@ -918,11 +918,19 @@ def a_pass(model: models.GPT, tokens: int) -> None:
     model(torch.ones(1, tokens, dtype=torch.int64), full[model])
 
 
+made = []
+
+
+def drafting() -> None:
+    made.append(decoding.speculate(gpt, draft, prompt, 100, temperature=1.0))
+
+
 cost = compare_latency({"one token": lambda: a_pass(gpt, 1), "checking 5": lambda: a_pass(gpt, 5), "draft": lambda: a_pass(draft, 1)}, pairs=30)
 draft_cost, check_cost = (1 / cost.speed_up(name, "one token") for name in ("draft", "checking 5"))
-both = compare_latency({"alone": lambda: decoding.generate(gpt, prompt, 100, temperature=1.0), "with drafts": lambda: decoding.speculate(gpt, draft, prompt, 100, temperature=1.0)}, pairs=5, warm_up=1)
-predicted = estimates.speculative_tokens(sampled.acceptance, 4) / (4 * draft_cost + check_cost)
-print(f"a draft step costs {draft_cost:.2f} of a step, checking five tokens {check_cost:.2f}")
+both = compare_latency({"alone": lambda: decoding.generate(gpt, prompt, 100, temperature=1.0), "with drafts": drafting}, pairs=9, warm_up=1)
+acceptance = sum(one.accepted for one in made) / sum(one.judged for one in made)
+predicted = estimates.speculative_tokens(acceptance, 4) / (4 * draft_cost + check_cost)
+print(f"acceptance in the timed runs {acceptance:.2f}; a draft step costs {draft_cost:.2f} of a step, checking five tokens {check_cost:.2f}")
 print(f"predicted speed-up {predicted:.2f}, measured {both.speed_up('with drafts', 'alone'):.2f}")
 
 # %% [markdown] id="speculative-read" tags=["solution"]

@@ -113,6 +113,8 @@ def onnx_session(path: str | Path, *, threads: int | None = None) -> Callable[[T
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads or torch.get_num_threads()
+    # its threads spin on after a call, waiting for the next: whatever runs here in between would lose their cores
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
         session = onnxruntime.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library has a class of its own for each way to fail
