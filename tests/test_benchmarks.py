@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import audit, contamination, near_duplicates, notebook01
+from benchmarks import audit, contamination, near_duplicates, notebooks
 from benchmarks.harness import (
     REPOSITORY,
     Bar,
@@ -53,7 +53,7 @@ def test_without_a_name_all_benchmarks_are_listed():
     done = run()
     assert done.returncode == 0
     assert all(name in done.stdout and one.question in done.stdout for name, one in BENCHMARKS.items())
-    assert set(BENCHMARKS) >= {"near_duplicates", "contamination", "vendi", "audit", "notebook01"}
+    assert set(BENCHMARKS) >= {"near_duplicates", "contamination", "vendi", "audit", "notebooks"}
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,6 @@ def test_the_audited_table_is_as_the_benchmark_says():
 
 
 def test_a_missing_notebook_is_named(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(notebook01, "NOTEBOOKS", {"stub": "notebooks/99_nothing.ipynb"})
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", {"99_nothing": None})
     with pytest.raises(Unavailable, match=r"notebooks/99_nothing\.ipynb is not there"):
-        notebook01.run(Settings(pairs=1))
+        notebooks.run(Settings(pairs=1))
