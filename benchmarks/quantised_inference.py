@@ -1,7 +1,9 @@
 """int8 inference of ResNet-18 and EfficientNet-Lite0 against honest baselines, and what it costs in accuracy.
 
-Latency: all sides of a setting live in one process and are called in turns; a setting is a network, a batch size and a
-number of threads. ResNet-18 has random weights there (its time does not depend on them), 224×224 inputs.
+Latency: each side lives in a process of its own, as a server would, and they are called in turns; a setting is a
+network, a batch size and a number of threads. In one process they would share a heap and cores: beside the eager
+network the compiled one took 98 ms in place of 75, because its memory went back to the system after every call.
+ResNet-18 has random weights there (its time does not depend on them), 224×224 inputs.
 Accuracy: ResNet-18 trained on the digits (32×32), judged on digits that neither training nor calibration has seen;
 Lite0 on crops of photographs, calibrated on other crops. Without VNNI the bars of the speed are not meant.
 The path that "auto" chooses is timed against ONNX Runtime's int8 with the same layers left in float, its equal in
@@ -10,9 +12,12 @@ accuracy; for Lite0 also against ONNX Runtime with every layer in int8, whose ou
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import multiprocessing
 import tempfile
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -30,50 +35,70 @@ def _model(name: str) -> tuple[Any, tuple[str, ...]]:
     return models.efficientnet_lite0(turned=True), KEPT
 
 
-def latencies(name: str, batch: int, count: int, pairs: int) -> Callable[[], dict[str, Any]]:
-    """Seconds of each side in each pair, and what `backend="auto"` chose."""
+SIDES = ("eager", "compiled", "ONNX Runtime float", "ONNX Runtime int8", "int8")
+THROUGHOUT = "ONNX Runtime int8 throughout"
+
+
+def _side(side: str, name: str, batch: int, threads: int) -> tuple[Callable[[], Any], str]:
+    """A call of one side, ready to be timed, and what runs it."""
     import torch
 
     from helpers import datasets, models
     from helpers import quantisation as quant
-    from helpers.latency import compare_latency
 
-    torch.set_num_threads(count)
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
     model, kept = _model(name)
     photos = torch.stack([models.efficientnet_preprocess(p) for p in datasets.photographs().values()])
     data = torch.cat([photos, photos[:2]])
     x = data[:batch].clone()
-
-    def work() -> dict[str, Any]:
+    if side == "eager":
+        return functools.partial(torch.no_grad()(model), x), side
+    if side == "compiled":
+        return functools.partial(quant.compiled(model, x), x), side
+    if side == "int8":
         config = quant.QuantiseConfig(keep_float=kept)
         auto = quant.quantise(model, config, calibration=data, backend="auto", batch=batch)
-        with tempfile.TemporaryDirectory() as folder:
-            plain = quant.onnx_session(quant.save_onnx(model, data, Path(folder) / "a.onnx"), threads=count)
-            layers = {"ONNX Runtime int8": kept} | ({"ONNX Runtime int8 throughout": ()} if kept else {})
-            small = {}
-            for title, in_float in layers.items():
-                file = quant.onnx_quantised(model, data, Path(folder) / f"{title}.onnx", keep_float=in_float)
-                small[title] = quant.onnx_session(file, threads=count)
-        fast = quant.compiled(model, x)
-        sides = {
-            "eager": lambda: _no_grad(model, x),
-            "compiled": lambda: fast(x),
-            "ONNX Runtime float": lambda: plain(x),
-            **{title: functools.partial(run, x) for title, run in small.items()},
-            "int8": lambda: auto(x),
-        }
-        found = compare_latency(sides, batch=batch, pairs=pairs, threads=count)
-        return {"chosen": auto.backend, "runs": {side: list(found[side].runs) for side in sides}}
-
-    return work
+        return functools.partial(auto, x), auto.backend
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        if side == "ONNX Runtime float":
+            quant.save_onnx(model, data, file)
+        else:
+            quant.onnx_quantised(model, data, file, keep_float=() if side == THROUGHOUT else kept)
+        return functools.partial(quant.onnx_session(file, threads=threads), x), "onnxruntime"
 
 
-def _no_grad(model: Any, x: Any) -> Any:
-    import torch
+def _serve(line: Connection, *what: Any) -> None:
+    """Runs in its own process: builds a side, then times one call after two that do not count, as often as asked."""
+    from helpers.latency import measure_latency
 
-    with torch.no_grad():
-        return model(x)
+    call, backend = _side(*what)
+    line.send(backend)
+    while line.recv():
+        line.send(measure_latency(call, warm_up=1, repeats=1, threads=what[-1]).runs[0])
+
+
+def latencies(name: str, batch: int, threads: int, pairs: int) -> tuple[dict[str, list[float]], str]:
+    """Seconds of each side in each pair, and what `backend="auto"` chose."""
+    context = multiprocessing.get_context("spawn")
+    lines: dict[str, Connection] = {}
+    backends = {}
+    with contextlib.ExitStack() as stack:
+        for side in (*SIDES, THROUGHOUT) if name == "Lite0" else SIDES:
+            lines[side], end = context.Pipe()
+            process = context.Process(target=_serve, args=(end, side, name, batch, threads), daemon=True)
+            process.start()
+            end.close()  # so that a process that dies is noticed here
+            stack.callback(process.join)
+            stack.callback(lines[side].send, False)
+            backends[side] = lines[side].recv()
+        runs: dict[str, list[float]] = {side: [] for side in lines}
+        for turn in range(pairs):
+            for side in list(lines)[:: 1 if turn % 2 else -1]:
+                lines[side].send(True)
+                runs[side].append(lines[side].recv())
+    return runs, backends["int8"]
 
 
 def accuracies(digit_epochs: int, crops: int) -> Callable[[], dict[str, float]]:
@@ -145,10 +170,9 @@ def _threads(count: int) -> dict[str, str]:
 
 
 def _speed(name: str, batch: int, threads: int, settings: Settings) -> list[Figure]:
-    target = "benchmarks.quantised_inference:latencies"
-    got = run_side(target, _threads(threads), name=name, batch=batch, count=threads, pairs=settings.pairs).result
-    runs, where = got["runs"], f"{name}, batch {batch}, {threads} thread{'s' * (threads > 1)}"
-    settings.say(f"{where}: auto chose {got['chosen']}")
+    runs, chosen = latencies(name, batch, threads, settings.pairs)
+    where = f"{name}, batch {batch}, {threads} thread{'s' * (threads > 1)}"
+    settings.say(f"{where}: auto chose {chosen}")
     resnet = name == "ResNet-18"
     over_eager = Bar(">=", 4 if batch == 1 else 5) if resnet else None
     over_compiled = Bar(">=", 2.5 if batch == 1 else 3) if resnet else None
@@ -165,7 +189,7 @@ def _speed(name: str, batch: int, threads: int, settings: Settings) -> list[Figu
         figure(f"milliseconds of eager float: {where}", [1e3 * one for one in runs["eager"]]),
     ]
     if not resnet:
-        all_int8 = ratios(mine, runs["ONNX Runtime int8 throughout"])
+        all_int8 = ratios(mine, runs[THROUGHOUT])
         figures.append(figure(f"time of auto, ONNX Runtime with every layer in int8 = 1: {where}", all_int8))
     if resnet and batch == 1:
         faster = ratios(runs["ONNX Runtime int8"], mine)
