@@ -11,7 +11,7 @@ import importlib.util
 import itertools
 import sysconfig
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     "DirtyTable",
     "breast_cancer",
     "code_blocks",
+    "code_parts",
     "code_roots",
     "declared_licences",
     "digit_images",
@@ -309,26 +310,43 @@ def code_blocks(length: int, blocks: int, *, seed: int | None = 0) -> np.ndarray
     Args:
         length: bytes that the model reads; a block has one more, so that `block[1:]` are the targets of `block[:-1]`.
         blocks: how many; they follow one another in the source (each begins with the last byte of the one before).
-        seed: of the order in which they are given; None: as they stand in the source, for a split by file.
+        seed: of the order in which they are given; None: as they stand in the source.
 
     Returns (blocks, length + 1) uint8. Reads only as many files as are needed, in a fixed order; their text depends
     on the Python version. Raises ValueError when a number is below 1 or the library has not so many bytes.
     """
-    for name, value in (("length", length), ("blocks", blocks)):
+    found = code_parts(length, [blocks])[0]
+    return found if seed is None else found[np.random.default_rng(seed).permutation(blocks)]
+
+
+def code_parts(length: int, blocks: Sequence[int]) -> list[np.ndarray]:
+    """Parts of the Python standard library's source that have no file in common: to train on, to judge by.
+
+    Args:
+        length: as of `code_blocks`.
+        blocks: how many in each part. A part begins with the file after the last one that the part before it reads.
+
+    Returns one array (n, length + 1) uint8 for each part, its blocks as they stand in the source. Errors as of
+    `code_blocks`.
+    """
+    for name, value in (("length", length), *(("blocks", n) for n in blocks)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    needed = blocks * length + 1
+    files = _library_files(code_roots()[0])
+    return [_next_blocks(files, length, n) for n in blocks]
+
+
+def _next_blocks(files: Iterator[Path], length: int, blocks: int) -> np.ndarray:
     source = bytearray()
-    for path in _library_files(code_roots()[0]):
+    for path in files:
         source += path.read_bytes()
-        if len(source) >= needed:
+        if len(source) > blocks * length:
             break
     else:
         most = max(len(source) - 1, 0) // length
         raise ValueError(f"blocks must be at most {most:,} of {length} bytes (the whole library), got {blocks:,}")
     windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(source, np.uint8), length + 1)
-    order = np.arange(blocks) if seed is None else np.random.default_rng(seed).permutation(blocks)
-    return windows[order * length]
+    return windows[np.arange(blocks) * length]
 
 
 def _functions_of(source: str) -> Iterator[tuple[str, str]]:

@@ -117,3 +117,17 @@ def test_the_documentation_has_as_many_texts_of_each_field_and_none_twice():
 def test_the_wines_are_the_178_of_uci():
     table = datasets.wine()
     assert table.shape == (178, 14) and table["cultivar"].value_counts().to_dict() == {0: 59, 1: 71, 2: 48}
+
+
+def test_parts_of_the_source_have_no_file_in_common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name, count in (("a", 10), ("b", 10), ("c", 21)):
+        (tmp_path / f"{name}.py").write_text(name * count)
+    monkeypatch.setattr(datasets, "code_roots", lambda: (tmp_path,))
+    first, second = datasets.code_parts(4, [3, 5])
+    assert [bytes(block) for block in first] == [b"aaaaa", b"aaaaa", b"aabbb"]
+    assert [bytes(block) for block in second] == [b"ccccc"] * 5  # the rest of b.py belongs to neither
+    assert [bytes(block) for block in datasets.code_blocks(4, 3, seed=None)] == [bytes(block) for block in first]
+    with pytest.raises(ValueError, match="at most 5 of 4 bytes"):
+        datasets.code_parts(4, [3, 6])
+    with pytest.raises(ValueError, match="blocks must be at least 1"):
+        datasets.code_parts(4, [3, 0])

@@ -30,13 +30,13 @@ class CodeModel:
 def code_tokens(length: int, blocks: int) -> tuple[Tensor, Tensor]:
     """Blocks (n, length + 1) int64 of the library's source to train on, and those of later files to judge by.
 
-    The last eighth is kept for judging: a split by file, so that nothing judged stands near what was learned.
+    An eighth is kept for judging. It begins with a new file, so that nothing judged stands near what was learned.
     """
     if blocks < 8:
         raise ValueError(f"blocks must be at least 8, got {blocks}")
-    tokens = torch.from_numpy(datasets.code_blocks(length, blocks, seed=None).astype(np.int64))
     held_out = blocks // 8
-    return tokens[:-held_out], tokens[-held_out:]
+    training, judged = datasets.code_parts(length, (blocks - held_out, held_out))
+    return torch.from_numpy(training.astype(np.int64)), torch.from_numpy(judged.astype(np.int64))
 
 
 def train_code_gpt(

@@ -101,7 +101,7 @@ def explain_text(
 
 
 def highlighted(text: str, explanation: FeatureExplanation) -> str:
-    """The text as HTML: words for the answer blue and underlined, words against it orange and struck, by weight.
+    """The text as HTML: words for the answer orange and underlined, words against it violet and struck, by weight.
 
     Readable in light and dark themes and without colour; no script.
     """
@@ -113,7 +113,7 @@ def highlighted(text: str, explanation: FeatureExplanation) -> str:
         weight = weights.get(piece)
         if weight:
             strength = 0.15 + 0.45 * abs(weight) / largest
-            colour, line = ("86, 180, 233", "underline") if weight > 0 else ("230, 159, 0", "line-through")
+            colour, line = ("230, 159, 0", "underline") if weight > 0 else ("128, 96, 200", "line-through")
             shown = (
                 f'<span title="{weight:+.3f}" style="background: rgba({colour}, {strength:.2f}); '
                 f'text-decoration: {line}">{shown}</span>'

@@ -140,18 +140,23 @@ def _report(model, to_int8, calibration, test, warm_up, repeats, **change):
         report["speed_up"] = 1 / report["speed_up"]
     looked_at = served if change.get("float_layers") else quantised
     kinds = nn.Linear if change.get("linear_only") else nn.Conv2d | nn.Linear
-    report["float_layers"] = sorted(n for n, m in looked_at.named_modules() if isinstance(m, kinds))
+    report["float_layers"] = change.get("layers") or sorted(
+        n for n, m in looked_at.named_modules() if isinstance(m, kinds)
+    )
     return report
 
 
 def _milliseconds(side, inputs, warm_up, repeats, **change):
+    warm_up, repeats = change.get("numbers", (warm_up, repeats))
+    if change.get("swapped"):
+        warm_up, repeats = repeats, warm_up
     times = []
     for _ in range(repeats if change.get("cold") else warm_up + repeats):
         start = time.perf_counter()
         side(inputs if change.get("batch") else inputs[:1])
         times.append(time.perf_counter() - start)
     kept = times if change.get("cold") or change.get("all") else times[warm_up:]
-    seconds = {"sum": sum, "mean": statistics.mean}.get(change.get("by"), statistics.median)(kept)
+    seconds = {"sum": sum, "min": min, "mean": statistics.mean}.get(change.get("by"), statistics.median)(kept)
     return seconds if change.get("seconds") else 1e3 * seconds
 
 
@@ -174,6 +179,11 @@ _script("layers of the float model", r"look into the one", float_layers=True)
 _script("convolutions taken for int8", r"still an nn.Conv2d", linear_only=True)
 _script("no warm-up", r"one sample|warm", cold=True)
 _script("warm-up counted", r"leave out the warm-up", all=True, by="mean")
+_script("3 and 5 whatever is asked for", r"one sample", numbers=(3, 5))
+_script("warm-up and repeats swapped", r"leave out the warm-up", swapped=True)
+_script("the mean of the calls", r"median of the others", by="mean")
+_script("the quickest call", r"median of the others", by="min")
+_script("float layers written out", r"layers that are still in float|names of the", layers=["0"])
 _script("the sum of all calls", r"milliseconds a call", by="sum")
 _script("seconds", r"milliseconds a call", seconds=True)
 _script("a whole batch", r"one request", batch=True)
@@ -219,5 +229,5 @@ def one_after_the_other(model, to_int8, calibration_inputs, test, warm_up, repea
         "speed_up": found[0][0] / found[1][0],
         "float_accuracy": found[0][1],
         "int8_accuracy": found[1][1],
-        "float_layers": ["0"],
+        "float_layers": [name for name, m in quantised.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))],
     }
