@@ -71,12 +71,13 @@ def _side(side: str, name: str, batch: int, threads: int) -> tuple[Callable[[], 
 
 def _serve(line: Connection, *what: Any) -> None:
     """Runs in its own process: builds a side, then times one call after two that do not count, as often as asked."""
-    from helpers.latency import measure_latency
+    from helpers.latency import timer_of
 
     call, backend = _side(*what)
+    timer = timer_of(call, threads=what[-1])
     line.send(backend)
     while line.recv():
-        line.send(measure_latency(call, warm_up=1, repeats=1, threads=what[-1]).runs[0])
+        line.send(timer.timeit(1).median)
 
 
 def latencies(name: str, batch: int, threads: int, pairs: int) -> tuple[dict[str, list[float]], str]:

@@ -140,7 +140,7 @@ def compare_latency(
             raise TypeError(f"{what} must be a whole number, got {type(value).__name__}")
         if value < least:
             raise ValueError(f"{what} must be at least {least}, got {value}")
-    timers = {name: _timer(function, threads) for name, function in functions.items()}
+    timers = {name: timer_of(function, threads) for name, function in functions.items()}
     peaks = {name: _peak(function) if memory else None for name, function in functions.items()}
     calls = {name: _calls_per_run(timer, warm_up) for name, timer in timers.items()}
     runs: dict[str, list[float]] = {name: [] for name in timers}
@@ -150,7 +150,8 @@ def compare_latency(
     return LatencyComparison({n: Latency(tuple(runs[n]), batch, threads, calls[n], peaks[n]) for n in timers})
 
 
-def _timer(function: Callable[[], Any], threads: int) -> Any:
+def timer_of(function: Callable[[], Any], threads: int) -> Any:
+    """torch's Timer of a call, without what it says at its import."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)  # at its import this tells that there is no CUDA, which is no news here
     try:
