@@ -65,7 +65,9 @@ def _side(side: str, name: str, batch: int, threads: int) -> tuple[Callable[[], 
         if side == "ONNX Runtime float":
             quant.save_onnx(model, data, file)
         else:
-            quant.onnx_quantised(model, data, file, keep_float=() if side == THROUGHOUT else kept)
+            layers = () if side == THROUGHOUT else kept
+            # folded, the layers keep the names by which they are left in float; else ONNX Runtime folds by itself
+            quant.onnx_quantised(quant.fold_model(model) if layers else model, data, file, keep_float=layers)
         return functools.partial(quant.onnx_session(file, threads=threads), x), "onnxruntime"
 
 

@@ -341,6 +341,12 @@ def test_a_layer_kept_in_float_is_float_in_both_backends(tmp_path):
     assert [weights.get(n.input[1]) == onnx.TensorProto.FLOAT for n in convolutions] == [True, False]
 
 
+def test_a_layer_whose_name_the_exporter_lost_is_not_quantised_silently(tmp_path):
+    with pytest.raises(ValueError, match=r"no convolution or product of \['0'\]; fold_model first"):
+        quant.onnx_quantised(small_network(), inputs(), tmp_path / "q.onnx", keep_float=("0",))
+    assert not (tmp_path / "q.onnx").exists()
+
+
 def test_torchaos_floor_under_the_scales_rounds_small_channels_away():
     net = small_network()
     with torch.no_grad():

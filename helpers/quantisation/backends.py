@@ -131,8 +131,10 @@ def onnx_quantised(model: nn.Module, calibration: Tensor, path: str | Path, *, k
     """Write the model as int8 ONNX: activations uint8, weights int8 per channel, ranges from `calibration` (min–max).
 
     Args:
-        keep_float: layers (names of the model's modules) that stay in float32.
+        keep_float: layers (names of the model's modules) that stay in float32. Fold the model first (`fold_model`): the
+            exporter's own folding of a BatchNorm loses the convolution's name.
 
+    Raises ValueError when one is not found.
     Without VNNI the sum of two products of full bytes can overflow 16 bits: then the weights get 7 bits.
     """
     import onnx
@@ -167,9 +169,12 @@ def onnx_quantised(model: nn.Module, calibration: Tensor, path: str | Path, *, k
 
 def _nodes_of(graph: Any, layers: Sequence[str]) -> list[str]:
     """Names of the convolutions and products whose exporter's note says that they come from one of these modules."""
-    found = []
+    found: dict[str, str] = {}
     for node in graph.graph.node:
         scopes = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "")
-        if any(f"'{layer}'" in scopes for layer in layers) and node.op_type in ("Conv", "Gemm", "MatMul"):
-            found.append(node.name)
-    return found
+        layer = next((layer for layer in layers if f"'{layer}'" in scopes), None)
+        if layer is not None and node.op_type in ("Conv", "Gemm", "MatMul"):
+            found[node.name] = layer
+    if missing := sorted(set(layers) - set(found.values())):
+        raise ValueError(f"keep_float: the exported graph has no convolution or product of {missing}; fold_model first")
+    return list(found)
