@@ -626,7 +626,7 @@ check("3.9", expected_calibration_error)
 
 # %% id="code-data"
 def code_data(seed: int, unique: int = 9_600) -> tuple:
-    """`unique` blocks of 64 bytes to train on, 500 of later files to validate, 1,000 still later blocks to test."""
+    """`unique` blocks of 64 bytes to train on, 500 blocks of later files to validate, 1,000 still later ones to test."""
     blocks = torch.from_numpy(datasets.code_blocks(64, 21_700, seed=None).astype(np.int64))
     chosen = torch.from_numpy(np.random.default_rng(seed).permutation(19_200)[:unique])
     train, valid, test = blocks[chosen], blocks[20_000:20_500], blocks[20_700:]

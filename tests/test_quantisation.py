@@ -341,6 +341,29 @@ def test_a_layer_kept_in_float_is_float_in_both_backends(tmp_path):
     assert [weights.get(n.input[1]) == onnx.TensorProto.FLOAT for n in convolutions] == [True, False]
 
 
+def test_code_that_is_compiled_again_is_frozen_again(monkeypatch: pytest.MonkeyPatch):
+    frozen = []
+
+    def compile_(model, **options):
+        return lambda x: frozen.append(torch._inductor.config.freezing) or model(x)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr("helpers.quantisation.backends.compiler_missing", lambda: None)
+    run, threads = quant.compiled(small_network(), inputs()[:1]), torch.get_num_threads()
+    run(inputs()[:1])
+    assert frozen == [True, False]
+    try:
+        torch.set_num_threads(threads + 1)  # torch.compile guards it: at this call it compiles anew
+        run(inputs()[:1])
+        with torch.inference_mode():
+            run(inputs()[:1])
+        run(inputs()[:1])
+        run(inputs()[:2])
+    finally:
+        torch.set_num_threads(threads)
+    assert frozen == [True, False, True, True, False, True]
+
+
 def test_a_layer_whose_name_the_exporter_lost_is_not_quantised_silently(tmp_path):
     with pytest.raises(ValueError, match=r"no convolution or product of \['0'\]; fold_model first"):
         quant.onnx_quantised(small_network(), inputs(), tmp_path / "q.onnx", keep_float=("0",))

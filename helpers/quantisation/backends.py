@@ -57,7 +57,8 @@ def quiet() -> Iterator[None]:
 def compiled(model: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
     """The model through torch.compile with constants frozen, compiled now for this example's shape.
 
-    Frozen means that weights are laid out once for the kernel that will read them. Another shape compiles again.
+    Frozen means that weights are laid out once for the kernel that will read them. Another shape compiles again, and
+    so does another number of threads.
     Raises RuntimeError with the reason when there is no C++ compiler.
     """
     if (reason := compiler_missing()) is not None:
@@ -65,15 +66,18 @@ def compiled(model: nn.Module, example: Tensor) -> Callable[[Tensor], Tensor]:
     # as settings around the compilation: given to torch.compile as options, the int8 kernels of a quantised graph fail
     frozen = {"freezing": True, "cpp_wrapper": True}
     fast = torch.compile(model, dynamic=False)
-    known: set[torch.Size] = set()
+    known: set[tuple] = set()
 
     def run(x: Tensor) -> Tensor:
-        if x.shape in known:
+        # what torch.compile looks at before it takes the code that it has
+        inside = torch.is_inference_mode_enabled(), x.is_inference()
+        state = x.shape, x.stride(), x.dtype, torch.get_num_threads(), *inside
+        if state in known:
             with torch.no_grad():
                 return fast(x)
         with quiet(), torch.no_grad(), torch._inductor.config.patch(frozen):
             y = fast(x)
-        known.add(x.shape)
+        known.add(state)
         return y
 
     run(example)
