@@ -1,4 +1,4 @@
-"""How long each notebook runs at its quick setting, stub and solved, and notebook 03 in full; papermill, all cores.
+"""How long notebooks run at their quick setting, stub and solved, and notebook 03 in full; papermill, all cores.
 
 Every run has an empty home and no compiled code in a cache, as on a machine that sees the course for the first time.
 The bars are the course's own: what a learner waits for, and what CI pays.
@@ -16,7 +16,6 @@ from benchmarks.harness import REPOSITORY, Bar, Benchmark, Figure, Settings, Una
 
 NOTEBOOKS: dict[str, Bar | None] = {
     "01_training_data": Bar("<=", 240),
-    "02_training_efficiency": None,
     "03_overfitting": None,
     "04_inference_speed": Bar("<=", 360),
     "05_interpretability": Bar("<=", 300),
@@ -75,7 +74,7 @@ def _seconds(notebook: str, settings: Settings, *, quick: bool = True) -> float:
 BENCHMARK = Benchmark(
     name="notebooks",
     question="How long the notebooks run: quick, stub and solved, and notebook 03 at its full setting",
-    minutes=35,
+    minutes=30,
     pairs=1,
     peers=("papermill",),
     run=run,

@@ -287,7 +287,7 @@ marks = spearmanr([whole.named()[w] for w in known], [truth[w] for w in known]).
 print(f"LIME against the coefficients, {len(known)} words: rank correlation {marks:.2f}")
 
 # %% [markdown] id="words-read" tags=["solution"]
-# **What to say out loud.** Accuracy 0.99 sounds finished. The explanations make me suspicious: in about half of the texts a name, an abbreviation or a word of code is among the five heaviest. So I test the suspicion: on the prose alone, which is what a new author would write, accuracy is 0.96. On these 216 texts the errors rise from 3 to 8 or 9: few, but the model does not collapse without the code. *An explanation says what was used, not what was needed*; only taking it away tells (section 7 meets the same with attention heads, and section 9 a case where it is all that there is).
+# **What to say out loud.** Accuracy 0.99 sounds finished. The explanations make me suspicious: in more than a third of the texts a library's name, an abbreviation or a word of code is among the five heaviest. So I test the suspicion: on the prose alone, which is what a new author would write, accuracy is 0.96. On these 216 texts the errors rise from 3 to 8 or 9: few, but the model does not collapse without the code. *An explanation says what was used, not what was needed*; only taking it away tells (section 7 meets the same with attention heads, and section 9 a case where it is all that there is).
 # On a linear model LIME orders the words much as the coefficients do, which is the least that one may ask. The rest is its own blur: words that occur together are hidden independently of each other, and the answer is a probability, not a score.
 
 # %% [markdown] id="table-text"
