@@ -724,7 +724,7 @@ ranks = pd.DataFrame({"replacing it (the judge)": ex.source_ranks(falls, places.
 ranks.index = list(places)
 
 # %% id="source-plot" tags=["nbval-ignore-output"]
-axes = plots.panels(["Three tokens decide …", "… attention shows one; rollout three, one by construction"], height=3.0, width=5.0)
+axes = plots.panels(["Three tokens decide …", "… attention shows 1, rollout 3 (1 by construction)"], height=3.0, width=5.0)
 plots.lines({"replaced": (range(position + 1), falls.mean(0))}, xlabel="position of the token", ylabel="fall of log-probability, nats", ax=axes[0])
 plots.lines({"attention, last layer": (range(position + 1), last.mean(0)), "rollout": (range(position + 1), flow.mean(0))}, xlabel="position of the token", ylabel="share", ax=axes[1])
 print(f"mean rank among {position + 1} tokens (1: the most)")
@@ -791,7 +791,7 @@ camera, score = seen["camera"], ex.scorer(net, explained)
 # %% id="trust-curves"
 shown = {"Grad-CAM": METHODS["Grad-CAM"](net, SEED)(camera)} | {kind: ex.blind_heat(kind, camera) for kind in ex.BLIND}
 ex.draw_heats(camera, shown, title=f"said to be: {label}")
-axes = plots.panels(["Deletion: edges, blind to the model, beat Grad-CAM", "Insertion: they tie with it"])
+axes = plots.panels(["Deletion: blind edges beat Grad-CAM", "Insertion: they are level"])
 for axis, curve, what in ((axes[0], ex.deletion_curve, "replaced by blur"), (axes[1], ex.insertion_curve, "put into the blur")):
     drawn = {name: curve(score, camera, heat, steps=PIECES) for name, heat in shown.items()}
     plots.lines({name: (c.shares, c.scores) for name, c in drawn.items()}, xlabel=f"share of the pixels {what}", ylabel=f"probability of {label}", ax=axis)
