@@ -68,7 +68,7 @@ from helpers.exercises import check, hint, predict, progress, solution
 from helpers.files import replacing
 
 # %% [markdown] id="parameters-text"
-# `QUICK = True` finishes in under two minutes on two cores: the large comparisons (sections 3 and 8) then read their finished runs from the committed record `benchmarks/results/overfitting_runs.jsonl`, which names the machine they were made on, and only the small ones are trained here. `QUICK = False` trains every run again, which took 20 minutes on two cores that had other work as well. One comparison, a repetition with other seeds, is always read from the record.
+# `QUICK = True` finishes in under two minutes on two cores: the large comparisons (sections 3 and 8) then read their finished runs from the committed record `benchmarks/results/overfitting_runs.jsonl`, which names the machine they were made on, and only the small ones are trained here. `QUICK = False` trains every run again, which took 13½ minutes on two idle cores. One comparison, a repetition with other seeds, is always read from the record.
 
 # %% id="parameters" tags=["parameters"]
 QUICK = True

@@ -909,7 +909,7 @@ print(f"chi-square {chi2:.1f} with 3 degrees of freedom; above 11.3 would be a o
 # %% id="speculative-formula"
 accepted = np.linspace(0.05, 0.98, 40)
 plots.lines({f"{gamma} drafted": (accepted, [estimates.speculative_speedup(a, gamma, 0.1) for a in accepted]) for gamma in (2, 4, 8)},
-    title="Four drafts beat two from an acceptance of 0.6, eight beat four from 0.8", xlabel="acceptance α", ylabel="speed-up (a draft costs 0.1 of a step, checking is free)").axhline(1, color="#333333", linestyle="--", linewidth=1);  # fmt: skip
+    title="Four drafts beat two from an acceptance of 0.6, eight beat four from 0.8", xlabel="acceptance α (checking taken as free)", ylabel="speed-up (draft: 0.1 of a step)").axhline(1, color="#333333", linestyle="--", linewidth=1);  # fmt: skip
 
 # %% id="speculative-time" tags=["nbval-ignore-output"]
 full = {model: models.KVCache(model.config) for model in (gpt, draft)}
