@@ -110,12 +110,22 @@ def test_a_saved_result_tells_the_machine_but_not_whose_it_is(registry, tmp_path
         assert private not in text
 
 
+# level, not faster, on the AMD processor of the committed result: the README says so
+KNOWN_TO_FALL_SHORT = {
+    "quantised_inference": {
+        f"int8 by auto, ONNX Runtime int8 = 1 (speed): ResNet-18, batch 1, {threads}"
+        for threads in ("1 thread", "2 threads")
+    }
+}
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks" / "results").glob("*.json")), ids=lambda p: p.stem)
 def test_committed_results_hold_and_belong_to_a_benchmark(path: Path):
     saved = json.loads(path.read_text(encoding="utf-8"))
     assert saved["benchmark"] == path.stem in BENCHMARKS
     assert saved["machine"]["cpu"]
-    assert all(one["holds"] in (True, None) for one in saved["figures"])
+    short = {one["figure"] for one in saved["figures"] if one["holds"] is False}
+    assert short == KNOWN_TO_FALL_SHORT.get(path.stem, set())
     assert any(one["holds"] for one in saved["figures"])
     assert "/" not in json.dumps(saved["machine"]).replace("\\/", "")
 
