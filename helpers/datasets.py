@@ -344,7 +344,7 @@ def _next_blocks(files: Iterator[Path], length: int, blocks: int) -> np.ndarray:
             break
     else:
         most = max(len(source) - 1, 0) // length
-        raise ValueError(f"blocks must be at most {most:,} of {length} bytes (the whole library), got {blocks:,}")
+        raise ValueError(f"blocks must be at most {most:,} of {length} bytes (the rest of the library), got {blocks:,}")
     windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(source, np.uint8), length + 1)
     return windows[np.arange(blocks) * length]
 

@@ -400,11 +400,11 @@ def test_training_learns_from_other_files_and_keeps_the_random_state():
     assert len(training) == 350 and len(held_out) == 50
     config = GPTConfig(context=32, layers=1, heads=2, width=32)
     state = torch.get_rng_state()
-    made = decoding.train_code_gpt(config, training, steps=60, lr=3e-3)
+    made = decoding.train_code_gpt(config, training, steps=90, lr=3e-3)
     assert torch.equal(torch.get_rng_state(), state)
-    assert len(made.losses) == 60
-    assert decoding.perplexity(made.model, held_out) < 40 < decoding.perplexity(models.GPT(config), held_out)
-    again = decoding.train_code_gpt(config, training, steps=60, lr=3e-3)
+    assert len(made.losses) == 90
+    assert decoding.perplexity(made.model, held_out) < 30 < decoding.perplexity(models.GPT(config), held_out)
+    again = decoding.train_code_gpt(config, training, steps=90, lr=3e-3)
     assert again.losses == made.losses
     with pytest.raises(ValueError, match="2 to 17 tokens"):
         decoding.train_code_gpt(GPTConfig(context=16), training, steps=1)
