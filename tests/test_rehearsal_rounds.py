@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -226,9 +227,17 @@ def almost_no_update(snippet):
 # --------------------------------------------------------------------------------------------------- ddp-script
 
 DRIVER = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 import torch
 from torch.utils.data import Dataset
+
+rank, folder = os.environ["RANK"], sys.argv[1]
+meeting = torch.distributed.FileStore(f"{folder}/meeting", 2)
+
+def meet(point):
+    # a rank that goes on alone tears down the store which the other may still be reading
+    meeting.set(f"{point} {rank}", "here")
+    meeting.wait([f"{point} 0", f"{point} 1"])
 
 class Seen(Dataset):
     def __init__(self):
@@ -240,7 +249,8 @@ class Seen(Dataset):
         return torch.full((4,), float(i)), i % 3
 
 reports = []
-for code in json.load(open(sys.argv[1])):
+for port, code in json.load(open(f"{folder}/codes.json")):
+    os.environ["MASTER_PORT"] = str(port)
     namespace, report, data = {}, {"error": ""}, Seen()
     exec(code, namespace)
     out = io.StringIO()
@@ -250,10 +260,12 @@ for code in json.load(open(sys.argv[1])):
         except Exception as error:
             report["error"] = f"{type(error).__name__}: {error}"
     report.update(asked=data.asked, printed=out.getvalue(), open=torch.distributed.is_initialized())
+    meet(f"{port} ended")
     if report["open"]:
         torch.distributed.destroy_process_group()
+    meet(f"{port} closed")
     reports.append(report)
-json.dump(reports, open(f"{sys.argv[2]}/{__import__('os').environ['RANK']}.json", "w"))
+json.dump(reports, open(f"{folder}/{rank}.json", "w"))
 """
 
 DDP = ROUNDS["ddp-script"]
@@ -265,24 +277,30 @@ VARIANTS = {
 }
 
 
+def free_ports(n: int) -> list[int]:
+    """`n` different ports of this machine that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory) -> dict[str, list[dict[str, Any]]]:
     """What each of two real processes did with each variant of the script."""
     import json
 
     folder = tmp_path_factory.mktemp("ddp")
-    (folder / "codes.json").write_text(json.dumps(list(VARIANTS.values())))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # a port each: a store that something still holds would hand the next group the addresses of the last one
+    (folder / "codes.json").write_text(json.dumps(list(zip(free_ports(len(VARIANTS)), VARIANTS.values(), strict=True))))
     environment = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
         "WORLD_SIZE": "2",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-c", DRIVER, str(folder / "codes.json"), str(folder)]
+    command = [sys.executable, "-c", DRIVER, str(folder)]
     processes = [
         subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
@@ -334,10 +352,7 @@ def test_without_clean_up_the_group_stays_and_a_second_call_fails(ranks):
         "data = torch.utils.data.TensorDataset(torch.randn(8, 4), torch.zeros(8, dtype=torch.long))\n"
         "train(torch.nn.Linear(4, 3), data)\ntrain(torch.nn.Linear(4, 3), data)\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "1", "RANK": "0"}
+    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0]), "WORLD_SIZE": "1", "RANK": "0"}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **alone}, capture_output=True, text=True, timeout=240
     )
