@@ -1,8 +1,13 @@
-"""What `pytest --nbval` needs to run the notebooks as they were built, whoever calls it."""
+"""How the tests draw their examples, and what `pytest --nbval` needs to run the notebooks as they were built."""
 
 import os
 
+import hypothesis
 import pytest
+
+# the same examples in every run, and no limit on the time of one: a busy machine is no finding
+hypothesis.settings.register_profile("lab", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("lab")
 
 
 def pytest_configure(config):

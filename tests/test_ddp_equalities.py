@@ -17,7 +17,7 @@ from torch.distributed.algorithms.join import Join
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset, DistributedSampler
 
-from helpers.ddp import TrainConfig, evaluate, launch, train
+from helpers.ddp import TrainConfig, evaluate, launch, train, worker
 from helpers.ddp.batch_norm import GlobalBatchNorm, synchronise_batch_norm
 from helpers.efficiency.steps import cross_entropy
 from helpers.models import GPT, GPTConfig, resnet18
@@ -60,7 +60,7 @@ def gpt_gradients(dtype: torch.dtype, *, micro_batches: int = 1) -> dict[str, to
     return gradients(model)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.float64, 1e-14)])
 @pytest.mark.parametrize(("world_size", "micro_batches"), [(2, 1), (3, 1), (2, 3)])
 def test_gradients_of_several_processes_are_those_of_one_with_the_same_global_batch(
     dtype: torch.dtype, tolerance: float, world_size: int, micro_batches: int
@@ -170,7 +170,7 @@ def test_without_join_the_rank_with_more_data_fails_when_the_other_has_left():
     zero, one = launch(uneven_steps, 2, "nothing")
     assert zero == ([1.5, 15.0, 150.0], -166.5, "")
     assert one[0] == [1.5, 15.0, 150.0]
-    assert "Connection closed by peer" in one[2] or "reset by peer" in one[2]
+    assert any(words in one[2] for words in worker.CONSEQUENCES), one[2]
 
 
 def evaluate_uneven(count: int) -> float:

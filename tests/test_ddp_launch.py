@@ -586,4 +586,4 @@ def test_nothing_outlives_the_kernel(new_kernel):
     assert new_kernel.run("launch(abs, 2, -1)")[0] == "[1, 1]"
     (server,) = new_kernel.processes()
     os.kill(new_kernel.process.pid, signal.SIGKILL)
-    wait_until(lambda: not server.is_running(), 10)
+    wait_until(lambda: not alive(server.pid))  # also where nobody fetches an orphan that has ended

@@ -160,7 +160,7 @@ def test_at_the_same_number_of_ranks_a_resumed_run_is_equal_bit_for_bit(tmp_path
     assert resumed["extra"]["random"].dtype == torch.uint8
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_sharded_checkpoint_loads_into_a_whole_model_in_a_plain_process_and_back(tmp_path: Path):
     folder = str(tmp_path / "checkpoint")
     wrote = launch(run_part, 2, folder, range(3))[0]

@@ -64,6 +64,7 @@ def test_there_are_two_notebooks_for_each_script():
     assert len(NOTEBOOKS) == 2 * len(scripts(ROOT)) > 0
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_run_gives_what_is_committed(path, tmp_path, monkeypatch):
     committed = nbformat.read(path, as_version=4)

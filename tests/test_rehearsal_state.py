@@ -185,6 +185,7 @@ def test_a_draft_that_cannot_be_read_is_no_reason_to_fail(home):
 MANY = """
 import sys
 from helpers.rehearsal import state
+state.LOCK_SECONDS = 100.0  # this is about loss, not about patience with a slow disk
 for n in range(200):
     state.append("review", question=sys.argv[1], rating=3, answer="x" * 3000, seconds=float(n))
 """

@@ -462,7 +462,7 @@ def _saved_and_resumed(
     torch.manual_seed(seed + 1 + rank)  # the same weights everywhere, other inputs and dropout masks on each rank
     _train(model, optimiser)
     if rank == 0:  # as if the model were large: a rank that does not wait is away before the file is there
-        model.register_state_dict_post_hook(lambda *given: time.sleep(0.1))
+        model.register_state_dict_post_hook(lambda *given: time.sleep(0.3))
     at_save = _state(model, optimiser)
     save_checkpoint(str(disks[rank] / CHECKPOINT), model, optimiser, *position)
     there = (disks[0] / CHECKPOINT).exists()

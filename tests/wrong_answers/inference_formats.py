@@ -199,6 +199,12 @@ def judged_on_calibration(model, to_int8, calibration_inputs, test, warm_up, rep
     return {**report, "float_accuracy": 1.0, "int8_accuracy": float((labels == labels).float().mean())}
 
 
+@wrong("4.12", names="milliseconds that look right", reason=r"median of the others")
+def milliseconds_made_up(model, to_int8, calibration_inputs, test, warm_up, repeats):
+    report = _report(model, to_int8, calibration_inputs, test, warm_up, repeats)
+    return {**report, "float_ms": 4.5, "int8_ms": 2.2, "speed_up": 4.5 / 2.2}
+
+
 @wrong("4.12", names="accuracy alone", reason=r"all six figures")
 def accuracy_alone(model, to_int8, calibration_inputs, test, warm_up, repeats):
     return {"int8_accuracy": 0.5}
