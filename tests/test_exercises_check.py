@@ -230,6 +230,18 @@ class FakeTorch:
     def manual_seed(self, seed):
         pass
 
+    def is_grad_enabled(self):
+        return True
+
+    def get_default_dtype(self):
+        return "float32"
+
+    def set_grad_enabled(self, mode):
+        assert mode is True
+
+    def set_default_dtype(self, dtype):
+        assert dtype == "float32"
+
 
 @pytest.mark.parametrize(("cuda", "calls"), [(False, ["cpu"]), (True, ["cpu", ["gpu 0", "gpu 1"]])])
 def test_the_random_states_of_all_devices_are_restored(monkeypatch, cuda, calls):
@@ -246,6 +258,19 @@ def test_torch_s_own_random_state_is_restored():
     torch.manual_seed(5)
     check("1.2", disturb)
     assert torch.rand(3).tolist() == expected
+
+
+def test_an_answer_that_leaves_gradients_off_does_not_spoil_the_next_one():
+    torch = pytest.importorskip("torch")
+
+    def careless(x):
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        return double(x)
+
+    check("1.2", careless)
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_judging_alone_neither_records_nor_shows(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -90,9 +91,24 @@ _passed_here: set[str] = set()
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Leave the global random states, numpy's error handling and the warning filters as they were."""
-    with random_states_kept(), np.errstate(), warnings.catch_warnings():
+    """Leave the global random states, numpy's error handling, the warning filters and torch's modes as they were."""
+    with random_states_kept(), np.errstate(), warnings.catch_warnings(), _torch_modes_kept():
         yield
+
+
+@contextmanager
+def _torch_modes_kept() -> Iterator[None]:
+    """An answer that leaves gradients off, or another default type, would make the next right answer fail."""
+    torch = sys.modules.get("torch")  # importing it takes seconds
+    if torch is None:
+        yield
+        return
+    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)
 
 
 def _fitting(exercise: Exercise, answers: Sequence[Any]) -> None:
