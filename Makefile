@@ -34,7 +34,7 @@ check: set-up ## the fast checks: style, types, spelling, links, notebooks again
 
 test: check ## everything that CI runs
 	@$(BIN)/python -m pytest -q --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg -n 2 --dist loadfile notebooks solutions
-	@CHROMIUM="$${CHROMIUM:-$$($(BIN)/python tools/ensure_chromium.py)}" $(BIN)/python -m pytest -n 2 --dist loadfile tests
+	@CHROMIUM="$${CHROMIUM:-$$($(BIN)/python tools/ensure_chromium.py)}" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 notebooks: set-up ## build both versions of every notebook from solutions/*.py and execute them
 	@$(BIN)/python tools/build_notebooks.py --execute

@@ -1,6 +1,7 @@
-"""How the tests draw their examples, and what `pytest --nbval` needs to run the notebooks as they were built."""
+"""How the tests draw their examples and share the workers, and what `pytest --nbval` needs to run the notebooks."""
 
 import os
+import re
 
 import hypothesis
 import pytest
@@ -8,6 +9,35 @@ import pytest
 # the same examples in every run, and no limit on the time of one: a busy machine is no finding
 hypothesis.settings.register_profile("lab", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("lab")
+
+
+# their tests share no fixture: one worker may take a notebook or an exercise, the other one the next
+BY_PART = {"test_notebooks.py": r"\[(.*ipynb)\]", "test_wrong_answers.py": r"\[(\d+\.\d+)"}
+LONGEST = (
+    "test_workers.py",
+    "test_notebooks.py",
+    "test_jupyterlab.py",
+    "test_ddp_two_nodes.py",
+    "test_wrong_answers.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest comes first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests stay on one worker, except for those of BY_PART."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            part = re.search(BY_PART.get(file.rsplit("/", 1)[-1], "$^"), nodeid)
+            return f"{file} {part[1]}" if part else file
+
+    return Scheduler(config, log)
 
 
 def pytest_configure(config):
