@@ -47,12 +47,14 @@ def lime_check(trial: Trial, lime_coefficients: Answer) -> None:
     wants = [_lime_case(trial.rng, case) for case in range(5)]
     with trial.forbid(
         "sklearn.linear_model.Ridge.fit",
+        "sklearn.linear_model.RidgeCV.fit",
+        "sklearn.linear_model.ridge_regression",
         "sklearn.linear_model.LinearRegression.fit",
         "lime.lime_base.LimeBase.explain_instance_with_data",
         why="the weighted ridge regression is what is asked: write it out",
     ):
         for given, want, mistakes in wants:
-            got = trial.call(lime_coefficients, **given)
+            got = trial.call(lime_coefficients, *given.values())  # by place: its parameters may have other names
             trial.that(
                 isinstance(got, tuple | list) and len(got) == 2,
                 what="the result has two parts",
@@ -71,8 +73,9 @@ def lime_check(trial: Trial, lime_coefficients: Answer) -> None:
                 rtol=1e-6,
                 atol=1e-9,
             )
+            trial.is_type(got[1], float, what="the intercept", otherwise="a number: float(…)")
             trial.close(
-                float(got[1]),
+                got[1],
                 want[1],
                 what="the intercept",
                 mistakes=[
@@ -282,10 +285,15 @@ def permutation_check(trial: Trial, permutation_importance: Answer) -> None:
         rows = trial.rng.normal(size=(int(trial.rng.integers(60, 90)), m))
         model = _Watched(trial.rng.permutation(m), trial.rng)
         y = model.of(rows) + trial.rng.normal(0, 0.3, len(rows))
+        if case == 2:
+            y -= 1.5 * model.strongest(rows)  # the model has its sign wrong: the score is better without it
         score = _minus_squared_error if case else _share_explained
         seed = seed_of(trial)
-        answer = without(
-            permutation_importance, "predict", "rows", "y", "score", "repeats", after=[functools.partial(_rng, seed)]
+        answer, with_another = (
+            without(
+                permutation_importance, "predict", "rows", "y", "score", "repeats", after=[functools.partial(_rng, s)]
+            )
+            for s in (seed, seed + 1)
         )
         got = trial.call(answer, model, rows, y, score, repeats)
         trial.is_array(got, (m, repeats), kind="f", what="the importances")
@@ -320,6 +328,25 @@ def permutation_check(trial: Trial, permutation_importance: Answer) -> None:
             got="the same order again",
             otherwise="draw a new permutation in each repeat, from the one generator that is given",
         )
+        model.seen.clear()
+        trial.call(with_another, model, rows, y, score, repeats)
+        first, second = ({b.tobytes() for b in run if (b != rows).any()} for run in (blocks, model.blocks(len(rows))))
+        trial.that(
+            not first & second,
+            what="another generator gives other shuffles",
+            want="no shuffle of the first run in a run with another generator",
+            got=f"{len(first & second)} of {len(first)} shuffles again",
+            otherwise="draw from the generator that is given: with a seed of your own, or without chance, every run "
+            "repeats the same shuffles, and their spread over runs cannot be seen",
+        )
+        orders = {_order(rows[:, j], block[:, j]) for j in range(m) for block in shuffled[j]}
+        trial.that(
+            len(orders) == m * repeats,
+            what="each column is shuffled anew",
+            want=f"{m} × {repeats} different orders",
+            got=f"{len(orders)} different orders: columns share them",
+            otherwise="one permutation for all columns ties their falls together: draw anew for each column and repeat",
+        )
         base = score(y, model.of(rows))
         scores = np.array([[score(y, model.of(block)) for block in shuffled[j]] for j in range(m)])
         trial.close(
@@ -330,18 +357,25 @@ def permutation_check(trial: Trial, permutation_importance: Answer) -> None:
                 Mistake(np.sort(scores, axis=1), "these are the scores themselves: the drop from the score is asked"),
                 Mistake(np.sort(scores - base, axis=1), "the sign is turned: score as it is minus score when shuffled"),
                 Mistake(np.sort(1 - scores / base, axis=1), "the drop is a difference, not a share of the score"),
+                Mistake(np.sort(np.abs(base - scores), axis=1), NEGATIVE_FALL),
+                Mistake(np.sort(np.maximum(base - scores, 0), axis=1), NEGATIVE_FALL),
+                Mistake(np.sort(base - scores, axis=1) - (base - scores).min(), NEGATIVE_FALL),
             ],
             otherwise="score(y, predict(rows)) - score(y, predict(shuffled rows)), one row of the result per column",
             rtol=1e-6,
             atol=1e-9,
         )
-        again = answer(model, rows, y, score, repeats)
         trial.close(
-            again,
+            trial.call(answer, model, rows, y, score, repeats),
             got,
             what="the importances with the same generator once more",
             otherwise="take every random number from the generator that is given",
         )
+
+
+NEGATIVE_FALL = (
+    "a fall can be negative: the score is better without a column that misleads; leave the numbers as they are"
+)
 
 
 class _Watched:
@@ -362,6 +396,11 @@ class _Watched:
         x = np.asarray(rows, dtype=float)
         return np.asarray(np.tanh(x) @ self.weights)
 
+    def strongest(self, rows: Array) -> Array:
+        """What the column with the largest weight contributes."""
+        column = int(self.weights.argmax())
+        return np.asarray(np.tanh(rows[:, column]) * self.weights[column])
+
     def blocks(self, count: int) -> list[Array]:
         """What was shown, in pieces of `count` rows: an answer may ask about several shuffles at once."""
         whole = [seen for seen in self.seen if seen.ndim == 2 and len(seen) % count == 0]
@@ -374,6 +413,11 @@ def _share_explained(y: Array, answers: Array) -> float:
 
 def _minus_squared_error(y: Array, answers: Array) -> float:
     return float(-((y - answers) ** 2).mean())
+
+
+def _order(column: Array, shuffled: Array) -> bytes:
+    """Which element of the column stands at each place of the shuffled one; no value comes twice."""
+    return np.argsort(column)[np.searchsorted(np.sort(column), shuffled)].tobytes()
 
 
 def _rng(seed: int) -> np.random.Generator:
@@ -406,7 +450,7 @@ def surrogate_check(trial: Trial, surrogate_fidelity: Answer) -> None:
         "sklearn.metrics.cohen_kappa_score", why="κ is what is asked: write it out, from the shares of the classes"
     ):
         for given, right, slips in cases:
-            got = trial.call(surrogate_fidelity, **given)
+            got = trial.call(surrogate_fidelity, *given.values())  # by place: its parameters may have other names
             trial.that(
                 isinstance(got, dict) and {"agreement", "baseline", "kappa", "accuracy"} <= set(got),
                 what="the result has all its entries",
@@ -415,8 +459,9 @@ def surrogate_check(trial: Trial, surrogate_fidelity: Answer) -> None:
                 otherwise="return all four",
             )
             for name in ("agreement", "baseline", "kappa", "accuracy"):
+                trial.is_type(got[name], (float, int), what=f"the {name}", otherwise="a number: float(…)")
                 trial.close(
-                    float(got[name]),
+                    got[name],
                     right[name],
                     what=f"the {name}",
                     mistakes=[Mistake(value, text) for of, value, text in slips if of == name],
@@ -435,10 +480,28 @@ SURROGATE_MEANS = {
 }
 
 
-def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any], dict[str, float], list[Any]]:
-    from sklearn.tree import DecisionTreeClassifier
+MAJORITY = "the most frequent answer on the training rows is another one than on the test rows: judge on the test rows"
+ALIGNED = (
+    "the shares that are multiplied are not of the same class: the tree may never give one of the model's answers, so "
+    "count both over the same list of classes"
+)
+CHANCE_IS_1 = "when chance is 1, nothing can be better than chance: return 0"
+CLASSES = "a regression tree averages the numbers of the classes: a DecisionTreeClassifier is asked"
+TOLD_APART = {1: {ALIGNED, CLASSES}, 2: {MAJORITY}}  # in these cases a slip must show, whatever is drawn
 
-    classes, depth = 2 + case % 2, int(rng.integers(1, 4))
+
+def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any], dict[str, float], list[Any]]:
+    while True:
+        given, right, slips = _surrogate_drawn(rng, case)
+        apart = [abs(value - right[name]) for name, value, text in slips if text in TOLD_APART.get(case, set())]
+        if not apart or (min(apart) > 0.005 and right["kappa"] > 0.05):
+            return given, right, slips
+
+
+def _surrogate_drawn(rng: np.random.Generator, case: int) -> tuple[dict[str, Any], dict[str, float], list[Any]]:
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    classes, depth = 2 + case % 2, 1 if case == 1 else int(rng.integers(1, 4))  # depth 1: no leaf for the third class
     weights = rng.normal(size=(4, classes))
     offset = np.zeros(classes)
     offset[int(rng.integers(classes))] = 50.0 if case == 3 else 0.7
@@ -447,7 +510,10 @@ def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any]
         x = np.asarray(rows, dtype=float)
         return np.asarray((x @ weights + np.sin(3 * x) @ weights + offset).argmax(1))
 
-    x_train, x_test = rng.normal(size=(120, 4)), rng.normal(size=(90, 4))
+    x_train, x_test = rng.normal(size=(120, 4)), rng.normal(size=(197, 4))  # a prime: no share is 1/2 or 1/3
+    if case == 2:  # the customers of tomorrow are others: another answer is the most frequent one
+        way = 0.5 * (weights[:, 1] - weights[:, 0]) / np.linalg.norm(weights[:, 1] - weights[:, 0])
+        x_train, x_test = x_train + way, x_test - way
     noisy = [
         np.where(rng.random(len(x)) < 0.25, rng.integers(0, classes, len(x)), predict(x)) for x in (x_train, x_test)
     ]
@@ -463,6 +529,10 @@ def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any]
     on_training = _agreement(predict(x_train), tree.predict(x_train), noisy[0])
     deep = _agreement(model, grown(predict(x_train), max_depth=None).predict(x_test), labels)
     share = max((labels == c).mean() for c in range(classes))
+    usual = np.bincount(predict(x_train)).argmax()
+    numbers = DecisionTreeRegressor(max_depth=depth, random_state=0).fit(x_train, predict(x_train)).predict(x_test)
+    counts = [np.unique(answers, return_counts=True)[1] for answers in (model, tree.predict(x_test))]
+    crossed = sum(float(p * q) for p, q in zip(*counts, strict=False)) / len(model) ** 2
     tree_share = max((tree.predict(x_test) == c).mean() for c in range(classes))
     seen = "this is on the rows that the tree was grown on: judge it on the test rows"
     slips = [
@@ -472,9 +542,14 @@ def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any]
             "this is the accuracy against the labels: fidelity is agreement with the model",
         ),
         ("agreement", on_training["agreement"], seen),
-        ("agreement", deep["agreement"], "the depth is ignored: a tree without a limit explains nothing"),
+        ("agreement", _agreement(model, numbers.round().astype(int), labels)["agreement"], CLASSES),
+        *(
+            (n, deep[n], "the depth is ignored: a tree without a limit explains nothing")
+            for n in ("agreement", "kappa")
+        ),
         ("baseline", share, "this is the most frequent label: it is the model's answers that are imitated"),
         ("baseline", tree_share, "this is the tree's most frequent answer: the baseline is the model's"),
+        ("baseline", float((model == usual).mean()), MAJORITY),
         ("baseline", 1 / classes, "a coin is no baseline: one answer is more frequent than the others"),
         ("baseline", on_training["baseline"], "this is on the training rows: judge on the test rows"),
         (
@@ -482,9 +557,11 @@ def _surrogate_case(rng: np.random.Generator, case: int) -> tuple[dict[str, Any]
             (a - b) / (1 - b) if b < 1 else 0.0,
             "chance is not the baseline: Σ of the model's share × the tree's",
         ),
+        ("kappa", (a - crossed) / (1 - crossed) if crossed < 1 else 0.0, ALIGNED),
+        ("kappa", math.nan, CHANCE_IS_1),
+        ("kappa", 1.0 if b == 1 else math.nan, CHANCE_IS_1),
         ("kappa", a - b, "this is the difference from the baseline"),
         ("kappa", a, "this is the agreement itself: take away what chance reaches"),
-        ("kappa", math.nan, "when chance is 1, nothing can be better than chance: return 0"),
         ("accuracy", a, "this is the agreement with the model: accuracy is against the labels"),
     ]
     return given, right, slips
@@ -525,16 +602,36 @@ def _agreement(model: Array, imitation: Array, labels: Array) -> dict[str, float
     ),
 )
 def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
+    import torch
+
     for samples in (50, 200):
         case = _PictureCase(trial.rng, samples)
         notes: list[dict[str, Any]] = []
+        model = case.model(notes)
         answer = without(
             explain_picture,
             *("picture", "segments", "mean", "std", "samples", "seed"),
-            before=[functools.partial(case.model, notes)],
+            before=[functools.partial(_itself, model)],
         )
-        got = trial.call(answer, *case.arguments)
+        with torch.set_grad_enabled(True):  # and as it was afterwards, whatever the answer leaves behind
+            got = trial.call(answer, *case.arguments)
+            still_on = torch.is_grad_enabled()
         trial.input = f"a picture of 24×24, {case.superpixels} superpixels, samples = {samples}"
+        trial.that(
+            still_on,
+            what="gradients are switched on again afterwards",
+            want="torch.is_grad_enabled() after the call",
+            got="switched off for the whole process",
+            otherwise="torch.set_grad_enabled(False) as a statement stays: the next training learns nothing. "
+            "Use `with torch.no_grad():`",
+        )
+        trial.that(
+            all(parameter.requires_grad for parameter in model.parameters()),
+            what="the model's parameters still require gradients",
+            want="requires_grad as before: True",
+            got="requires_grad = False",
+            otherwise="the model is the caller's, who may go on training it: `with torch.no_grad():` is enough",
+        )
         _what_the_model_saw(trial, case, notes)
         keys = {"label", "probability", "weights", "mask"}
         trial.that(
@@ -545,6 +642,7 @@ def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
             otherwise="return all four",
         )
         want = case.explained()
+        trial.is_type(got["label"], int, what="the label", otherwise="the number of the class: int(…)")
         trial.equal(
             int(got["label"]),
             want["label"],
@@ -552,8 +650,9 @@ def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
             mistakes=[Mistake(1, "this is lime's default, class 1: explain what the model predicts, top_labels=1")],
             otherwise="the class with the largest probability for the picture as it is",
         )
+        trial.is_type(got["probability"], float, what="the probability", otherwise="a number: float(…)")
         trial.close(
-            float(got["probability"]),
+            got["probability"],
             want["probability"],
             what="the probability of the label",
             mistakes=[Mistake(case.explained(slip="logits")["probability"], LOGITS)],
@@ -576,12 +675,22 @@ def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
             rtol=1e-3,
             atol=1e-6,
         )  # fmt: skip
+        trial.is_array(
+            got["mask"],
+            case.segments.shape,
+            what="the mask",
+            otherwise="get_image_and_mask returns two things, picture and mask: the second value",
+        )
         trial.equal(
-            np.asarray(got["mask"]).astype(int),
+            got["mask"].astype(int),
             want["mask"].astype(int),
             what="the mask",
             otherwise="get_image_and_mask(label, positive_only=True, num_features=3): the second value",
         )
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 LOGITS = "lime was given logits: give it probabilities, softmax(1)"

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import torch
 from lime import lime_image
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV, ridge_regression
 from sklearn.metrics import cohen_kappa_score
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from . import right, wrong
 
@@ -131,6 +131,31 @@ def lime_list(masks, answers, kernel_width=0.25, alpha=1.0):
 def lime_library(masks, answers, kernel_width=0.25, alpha=1.0):
     model = Ridge(alpha=alpha).fit(masks, answers, sample_weight=_kernel(masks, kernel_width))
     return model.coef_, float(model.intercept_)
+
+
+@wrong("5.1", names="scikit-learn's cross-validation over one penalty", reason=r"without sklearn.*RidgeCV")
+def lime_cross_validated(masks, answers, kernel_width=0.25, alpha=1.0):
+    model = RidgeCV(alphas=[alpha]).fit(masks, answers, sample_weight=_kernel(masks, kernel_width))
+    return model.coef_, float(model.intercept_)
+
+
+@wrong("5.1", names="scikit-learn's function for ridge regression", reason=r"without sklearn.*ridge_regression")
+def lime_library_function(masks, answers, kernel_width=0.25, alpha=1.0):
+    w = _kernel(masks, kernel_width)
+    x_mean, y_mean = w @ masks / w.sum(), w @ answers / w.sum()
+    beta = ridge_regression(masks - x_mean, answers - y_mean, alpha, sample_weight=w)
+    return beta, float(y_mean - x_mean @ beta)
+
+
+@wrong("5.1", names="a tensor as intercept", reason=r"the intercept: its type")
+def lime_tensor(masks, answers, kernel_width=0.25, alpha=1.0):
+    beta, intercept = _ridge(masks, answers, _kernel(masks, kernel_width), alpha)
+    return beta, torch.tensor(intercept)
+
+
+@right("5.1", names="other names for the parameters")
+def lime_renamed(z, y, width=0.25, penalty=1.0):
+    return _ridge(z, y, _kernel(z, width), penalty)
 
 
 @right("5.1", names="least squares with rows added for the penalty")
@@ -371,6 +396,74 @@ def permutation_own(predict, rows, y, score, repeats, rng):
     return _falls(predict, rows, y, score, repeats, _shuffled(np.random.default_rng()))
 
 
+def _fixed(names, reason, make):
+    """A wrong answer that has its own idea of what to shuffle with: make(repeat) is its generator."""
+
+    def answer(predict, rows, y, score, repeats, rng):
+        base, found = score(y, predict(rows)), np.empty((rows.shape[1], repeats))
+        generators = [make(repeat) for repeat in range(repeats)]
+        for column, repeat in itertools.product(range(rows.shape[1]), range(repeats)):
+            x = rows.copy()
+            x[:, column] = generators[repeat].permutation(x[:, column])
+            found[column, repeat] = base - score(y, predict(x))
+        return found
+
+    wrong("5.3", names=names, reason=reason)(answer)
+
+
+_fixed("a generator for each repeat", r"generator that is given: with a seed", np.random.default_rng)
+_fixed("numpy's old generator", r"generator that is given: with a seed", np.random.RandomState)
+
+
+@wrong("5.3", names="a seed of its own", reason=r"generator that is given: with a seed")
+def permutation_seed(predict, rows, y, score, repeats, rng):
+    return _falls(predict, rows, y, score, repeats, _shuffled(np.random.default_rng(0)))
+
+
+@wrong("5.3", names="the global generator, seeded", reason=r"generator that is given: with a seed")
+def permutation_global(predict, rows, y, score, repeats, rng):
+    np.random.seed(0)
+    return _falls(predict, rows, y, score, repeats, _shuffled(np.random))
+
+
+@wrong("5.3", names="rolled instead of shuffled", reason=r"without chance")
+def permutation_rolled(predict, rows, y, score, repeats, rng):
+    base, found = score(y, predict(rows)), np.empty((rows.shape[1], repeats))
+    for column, repeat in itertools.product(range(rows.shape[1]), range(repeats)):
+        x = rows.copy()
+        x[:, column] = np.roll(x[:, column], repeat + 1)
+        found[column, repeat] = base - score(y, predict(x))
+    return found
+
+
+@wrong("5.3", names="one permutation for all columns of a repeat", reason=r"draw anew for each column")
+def permutation_shared(predict, rows, y, score, repeats, rng):
+    base, found = score(y, predict(rows)), np.empty((rows.shape[1], repeats))
+    for repeat in range(repeats):
+        order = rng.permutation(len(rows))
+        for column in range(rows.shape[1]):
+            x = rows.copy()
+            x[:, column] = x[order, column]
+            found[column, repeat] = base - score(y, predict(x))
+    return found
+
+
+@wrong("5.3", names="sizes of the falls", reason=r"can be negative")
+def permutation_sizes(predict, rows, y, score, repeats, rng):
+    return np.abs(_falls(predict, rows, y, score, repeats, _shuffled(rng)))
+
+
+@wrong("5.3", names="no fall below zero", reason=r"can be negative")
+def permutation_clipped(predict, rows, y, score, repeats, rng):
+    return np.maximum(_falls(predict, rows, y, score, repeats, _shuffled(rng)), 0)
+
+
+@wrong("5.3", names="the smallest fall is zero", reason=r"can be negative")
+def permutation_shifted(predict, rows, y, score, repeats, rng):
+    falls = _falls(predict, rows, y, score, repeats, _shuffled(rng))
+    return falls - falls.min()
+
+
 @wrong("5.3", names="in place", reason=r"as it was")
 def permutation_in_place(predict, rows, y, score, repeats, rng):
     base, found = score(y, predict(rows)), np.empty((rows.shape[1], repeats))
@@ -477,6 +570,46 @@ _changed(
 _changed("accuracy of the imitation", r"accuracy is against the labels", accuracy=lambda r, m, i, c, y: r["agreement"])
 
 
+_changed("κ 1 for a constant answer", r"return 0", kappa=lambda r, m, i, c, y: 1.0 if c == 1 else r["kappa"])
+
+
+def _misaligned(model, imitation, pair):
+    p, q = (np.unique(answers, return_counts=True)[1] / len(answers) for answers in (model, imitation))
+    a, chance = (model == imitation).mean(), pair(p, q)
+    return (a - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+_changed(
+    "κ from the shares of different classes",
+    r"same list of classes",
+    kappa=lambda r, m, i, c, y: _misaligned(m, i, lambda p, q: sum(a * b for a, b in zip(p, q))),  # noqa: B905
+)
+_changed(
+    "κ from a product of two tables",
+    r"ValueError|same list of classes",
+    kappa=lambda r, m, i, c, y: _misaligned(m, i, lambda p, q: (p * q).sum()),
+)
+
+
+@wrong("5.5", names="baseline of the training rows' majority", reason=r"on the training rows is another one")
+def surrogate_majority(predict, x_train, x_test, y_test, depth):
+    model, imitation = predict(x_test), _grown(predict, x_train, depth).predict(x_test)
+    usual = np.bincount(predict(x_train)).argmax()
+    return {**_judged(model, imitation, y_test), "baseline": float((model == usual).mean())}
+
+
+@wrong("5.5", names="a regression tree, rounded", reason=r"regression tree averages")
+def surrogate_regression(predict, x_train, x_test, y_test, depth):
+    tree = DecisionTreeRegressor(max_depth=depth, random_state=0).fit(x_train, predict(x_train))
+    return _judged(predict(x_test), tree.predict(x_test).round().astype(int), y_test)
+
+
+@wrong("5.5", names="arrays of length 1", reason=r"the agreement: its type")
+def surrogate_arrays(predict, x_train, x_test, y_test, depth):
+    found = _judged(predict(x_test), _grown(predict, x_train, depth).predict(x_test), y_test)
+    return {name: np.array([value]) for name, value in found.items()}
+
+
 @wrong("5.5", names="agreement only", reason=r"return all four")
 def surrogate_alone(predict, x_train, x_test, y_test, depth):
     return {"agreement": float((_grown(predict, x_train, depth).predict(x_test) == predict(x_test)).mean())}
@@ -487,6 +620,11 @@ def surrogate_library(predict, x_train, x_test, y_test, depth):
     model, imitation = predict(x_test), _grown(predict, x_train, depth).predict(x_test)
     kappa = cohen_kappa_score(model, imitation)
     return {**_judged(model, imitation, y_test), "kappa": 0.0 if np.isnan(kappa) else float(kappa)}
+
+
+@right("5.5", names="other names for the parameters")
+def surrogate_renamed(f, train, test, labels, limit):
+    return _judged(f(test), _grown(f, train, limit).predict(test), labels)
 
 
 @right("5.5", names="by the table of counts")
@@ -620,6 +758,37 @@ _script(
 )
 _script("the picture for the mask", r"the mask", mask=lambda found, label: found.get_image_and_mask(label)[0])
 _script("show_in_notebook", r"show_in_notebook", mask=lambda found, label: found.show_in_notebook())
+
+
+_script("picture and mask", r"mask: its type", mask=lambda found, label: found.get_image_and_mask(label))
+
+
+def _entry(names, reason, entry, change):
+    def answer(model, picture, segments, mean, std, samples, seed):
+        found = _explained(model, picture, segments, mean, std, samples, seed)
+        return {**found, entry: change(found[entry])}
+
+    wrong("5.10", names=names, reason=reason)(answer)
+
+
+_entry("the label as a text", r"the label: its type", "label", str)
+_entry("the label as a float", r"the label: its type", "label", float)
+_entry("the label as a tensor", r"the label: its type", "label", torch.tensor)
+_entry("the probability as an array", r"the probability: its type", "probability", np.array)
+
+
+@wrong("5.10", names="the parameters frozen for good", reason=r"caller's, who may go on training")
+def picture_frozen(model, picture, segments, mean, std, samples, seed):
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return _explained(model, picture, segments, mean, std, samples, seed)
+
+
+@wrong("5.10", names="gradients switched off for good", reason=r"set_grad_enabled\(False\) as a statement stays")
+def picture_switched_off(model, picture, segments, mean, std, samples, seed):
+    found = _explained(model, picture, segments, mean, std, samples, seed)
+    torch.set_grad_enabled(False)
+    return found
 
 
 @wrong("5.10", names="the probability left out", reason=r"return all four")

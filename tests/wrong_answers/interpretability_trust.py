@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
+from scipy.stats import kendalltau, mstats, pearsonr, rankdata, spearmanr
 
 from . import right, wrong
 
@@ -68,6 +68,34 @@ def by_backward(score, x, baseline, steps):
     return (x - baseline) * total / steps
 
 
+@wrong(
+    "5.4", part="integrated_gradients", names="backward, and the weights cleared", reason="loses those that were there"
+)
+def by_backward_cleared(score, x, baseline, steps):
+    found = by_backward(score, x, baseline, steps)
+    score.layer.weight.grad = None
+    return found
+
+
+@wrong("5.4", part="integrated_gradients", names="the caller's x requires gradients", reason="works in place")
+def on_the_callers_x(score, x, baseline, steps):
+    x.requires_grad_()
+    total = torch.zeros_like(x)
+    for k in range(steps):
+        here = baseline + (k + 0.5) / steps * (x - baseline)
+        total += torch.autograd.grad(score(here[None]).sum(), here)[0]
+    return ((x - baseline) * total / steps).detach()
+
+
+@wrong("5.4", part="integrated_gradients", names="the result hangs on the graph", reason="hangs on the graph")
+def with_a_graph(score, x, baseline, steps):
+    total = 0
+    for k in range(steps):
+        here = (baseline + (k + 0.5) / steps * (x - baseline)).detach().requires_grad_()
+        total = total + torch.autograd.grad(score(here[None]).sum(), here, create_graph=True)[0]
+    return (x - baseline) * total / steps
+
+
 @wrong("5.4", part="integrated_gradients", names="captum does it", reason="written without captum")
 def by_captum(score, x, baseline, steps):
     from captum.attr import IntegratedGradients
@@ -77,7 +105,8 @@ def by_captum(score, x, baseline, steps):
 
 def _gap(score, x, baseline, attributions, slip=""):
     with torch.no_grad():
-        full, nothing = score(x[None])[0], score(baseline[None])[0]
+        start = torch.zeros_like(baseline) if slip == "gap against zeros" else baseline
+        full, nothing = score(x[None])[0], score(start[None])[0]
     total = attributions.abs().sum() if slip == "gap of the sizes" else attributions.sum()
     gap = total - (full if slip == "gap without the baseline's score" else full - nothing)
     if slip == "gap without sign":
@@ -91,6 +120,7 @@ def _gap(score, x, baseline, attributions, slip=""):
 
 for _slip, _reason in {
     "gap without the baseline's score": "score of the baseline is missing",
+    "gap against zeros": "not to zeros",
     "gap without sign": "keep the sign",
     "relative gap": "relative",
     "gap, sign turned": "sign is turned",
@@ -109,6 +139,21 @@ def in_one_batch(score, x, baseline, steps):
     return (x - baseline) * gradients.mean(0)
 
 
+@right("5.4", part="integrated_gradients", names="places on the path in float32")
+def places_in_float32(score, x, baseline, steps):
+    total = torch.zeros_like(x)
+    for alpha in (torch.arange(steps) + 0.5) / steps:
+        total += _gradient(score, baseline + alpha * (x - baseline))
+    return (x - baseline) * total / steps
+
+
+@right("5.4", part="integrated_gradients", names="the places as one float32 tensor, all in one batch")
+def batch_in_float32(score, x, baseline, steps):
+    alphas = ((torch.arange(steps) + 0.5) / steps).view(-1, *[1] * x.dim()).to(x.dtype)
+    path = (baseline + alphas * (x - baseline)).detach().requires_grad_()
+    return (x - baseline) * torch.autograd.grad(score(path).sum(), path)[0].mean(0)
+
+
 @right("5.4", part="integrated_gradients", names="backward, for the inputs only, on a strided path")
 def backward_for_inputs(score, x, baseline, steps):
     total = torch.zeros_like(x)
@@ -124,7 +169,8 @@ def backward_for_inputs(score, x, baseline, steps):
 
 def _rollout(maps, slip=""):
     time = maps.shape[-1]
-    eye = torch.eye(time, dtype=maps.dtype)
+    eye = torch.eye(time, dtype=torch.float64 if slip == "always float64" else maps.dtype)
+    maps = maps.double() if slip == "always float64" else maps
     mean = {"largest head": maps.amax(1), "heads added": maps.sum(1)}.get(slip, maps.mean(1))
     mixed = {"no identity": mean, "identity after the product": mean, "not halved": mean + eye}.get(
         slip, (mean + eye) / 2
@@ -158,6 +204,7 @@ for _slip, _reason in {
     "transposed": "transposed",
     "one row": "one matrix",
     "numpy": "a tensor",
+    "always float64": "float32",
 }.items():
     wrong("5.6", names=_slip, reason=_reason, parts={"attention_rollout": lambda m, _slip=_slip: _rollout(m, _slip)})
 
@@ -207,8 +254,8 @@ def _grad_cam(activations, gradients, size, slip=""):
         large = F.interpolate(coarse[None, None], size, mode="bilinear", align_corners=slip == "corners aligned")[0, 0]
     if slip == "scaled to 0 … 1":
         large = (large - large.min()) / (large.max() - large.min())
-    if slip == "float32":
-        large = large.float()
+    if slip in ("float32", "always float64"):
+        large = large.float() if slip == "float32" else large.double()
     return large.relu() if slip == "ReLU after enlarging" else large
 
 
@@ -227,6 +274,7 @@ for _slip, _reason in {
     "activations and gradients swapped": "swapped",
     "not enlarged": "of `size`",
     "float32": "float64",
+    "always float64": "float32",
 }.items():
     wrong("5.7", names=_slip, reason=_reason, parts={"grad_cam": lambda *a, _slip=_slip: _grad_cam(*a, slip=_slip)})
 
@@ -254,6 +302,8 @@ def _deleted(score, image, heat, fill, steps, slip=""):
     order = np.argsort(key, kind="stable")
     if slip == "ties from the end":
         order = np.argsort(flat, kind="stable")[::-1]
+    if slip == "an unstable sort":
+        order = np.argsort(-flat)
     if slip == "insertion":
         start, new = new, start
     if slip == "black":
@@ -267,6 +317,8 @@ def _deleted(score, image, heat, fill, steps, slip=""):
         else:
             pictures[k, rows] = new[rows]
     scores, shares = score(pictures.reshape(steps + 1, *image.shape)), counts / n
+    if slip == "share of the steps":
+        shares = np.linspace(0, 1, steps + 1)
     if slip == "mean of the scores":
         return float(scores.mean())
     if slip == "width of a piece forgotten":
@@ -284,6 +336,8 @@ for _slip, _reason in {
     "coldest first": "coldest pixels",
     "largest size first": "by the heat itself",
     "ties from the end": "reading order|stable",
+    "an unstable sort": "reading order",
+    "share of the steps": r"not k / steps",
     "insertion": "insertion",
     "black": "not by black",
     "not cumulative": "stays replaced",
@@ -343,7 +397,10 @@ def _stable(weights, slip=""):
     weights = np.abs(weights) if slip == "sizes ranked" else weights
     if slip != "one seed is accepted" and len(weights) < 2:
         raise ValueError("two seeds")
-    if slip != "constant weights are accepted" and (np.ptp(weights, axis=1) == 0).any():
+    constant = np.ptp(weights, axis=1) == 0
+    if slip == "constant by the standard deviation":
+        constant = weights.std(1) == 0  # of 0.1, 0.1, 0.1 it is 1e-17
+    if slip != "constant weights are accepted" and constant.any():
         raise ValueError("constant")
     if slip == "Pearson":
         ranks = weights
@@ -351,19 +408,28 @@ def _stable(weights, slip=""):
         ranks = weights.argsort(1).astype(float)
     elif slip == "ties broken by place":
         ranks = weights.argsort(1, kind="stable").argsort(1).astype(float)
+    elif slip in ("ranked among the seeds", "ranked all together"):
+        ranks = rankdata(weights, axis=0 if slip == "ranked among the seeds" else None).reshape(weights.shape)
     else:
         ranks = rankdata(weights, axis=1)
+    if slip == "superpixels compared":
+        table = np.corrcoef(ranks, rowvar=False)
+        return float(table[np.triu_indices(len(table), k=1)].mean())
     n = weights.shape[1]
     with np.errstate(all="ignore"):
         found = []
         for i, j in _pairs(weights, slip):
             if slip == "formula for no ties":
                 found.append(1 - 6 * ((ranks[i] - ranks[j]) ** 2).sum() / (n * (n**2 - 1)))
+            elif slip == "two denominators":
+                found.append(np.cov(ranks[i], ranks[j])[0, 1] / (ranks[i].std() * ranks[j].std()))
             elif slip == "Kendall":
                 found.append(kendalltau(weights[i], weights[j]).statistic)
             else:
                 found.append(np.corrcoef(ranks[i], ranks[j])[0, 1])
-        value = np.median(found) if slip == "median of the pairs" else np.mean(found) if found else 1.0
+        if slip == "size of the correlations":
+            found = np.abs(found)
+        value = np.median(found) if slip == "median of the pairs" else np.mean(found) if len(found) else 1.0
     return np.array([value]) if slip == "array" else float(value)
 
 
@@ -381,6 +447,12 @@ for _slip, _reason in {
     "array": "a Python float",
     "one seed is accepted": "a single seed: refused",
     "constant weights are accepted": "all equal: refused",
+    "constant by the standard deviation": "all equal: refused",
+    "size of the correlations": "no agreement",
+    "two denominators": "ddof",
+    "ranked among the seeds": "ranked among the seeds",
+    "ranked all together": "by themselves",
+    "superpixels compared": "seeds are compared",
 }.items():
     wrong("5.9", names=_slip, reason=_reason, parts={"stability": lambda w, _slip=_slip: _stable(w, _slip)})
 
@@ -388,6 +460,11 @@ for _slip, _reason in {
 @wrong("5.9", names="scipy does it", reason="written without scipy.stats.spearmanr")
 def stable_by_scipy(weights):
     return float(np.mean([spearmanr(weights[i], weights[j]).statistic for i, j in _pairs(weights)]))
+
+
+@wrong("5.9", names="scipy's masked statistics do it", reason="written without scipy.stats.mstats")
+def stable_by_mstats(weights):
+    return float(np.mean([mstats.spearmanr(weights[i], weights[j]).statistic for i, j in _pairs(weights)]))
 
 
 @wrong("5.9", names="pandas does it", reason="written without pandas")
