@@ -16,6 +16,7 @@ from helpers.exercises.registry import exercise
 from helpers.exercises.trial import Mistake, Trial
 
 Answer = Callable[..., Any]
+Drafts = tuple[Any, Any, Any, Any]  # drafted tokens, the draft's distributions, the target's, the chances
 
 # ---------------------------------------------------------------------------------------------------- 4.6 pruning masks
 
@@ -41,11 +42,15 @@ def pruning_check(trial: Trial, pruning_masks: Answer) -> None:
     for scope in ("global", "layer"):
         for share in (float(trial.rng.uniform(0.2, 0.4)), float(trial.rng.uniform(0.6, 0.9)), 0.0):
             weights = [_weight(trial.rng, scale) for scale in (1.0, 0.3, 2.0)]
+            if share == 0:
+                weights[1].view(-1)[:2] = 0
             got = trial.call(pruning_masks, weights, share, scope)
             _masks_are_right(trial, got, weights, share, scope)
         equal = [torch.full((4, 5), 0.5), torch.full((10,), -0.5)]
         _masks_are_right(trial, trial.call(pruning_masks, equal, 0.3, scope), equal, 0.3, scope)
-    for share, scope in ((1.0, "global"), (-0.1, "layer"), (0.5, "row")):
+        close = [torch.from_numpy((1 + 1e-5 * trial.rng.permutation(20)).astype(np.float32))]  # one number in float16
+        _masks_are_right(trial, trial.call(pruning_masks, close, 0.5, scope), close, 0.5, scope)
+    for share, scope in ((1.0, "global"), (1.2, "layer"), (-0.1, "layer"), (0.5, "row")):
         trial.raises(
             ValueError,
             pruning_masks,
@@ -87,6 +92,10 @@ def _masks_are_right(trial: Trial, got: Any, weights: list[Any], share: float, s
         what=f"how many weights go ({scope})",
         mistakes=[
             Mistake(len(together) - count, "False is for what goes: `share` goes, the rest stays"),
+            Mistake(
+                count + sum(int((weight == 0).sum()) for weight in weights),
+                "exact zeros went besides: with share 0 nothing goes, a zero is a weight like the others",
+            ),
             Mistake(0, "nothing goes, or equal weights all stay: take exactly int(share * n)"),
             Mistake(len(together), "equal weights all go: a threshold cannot tell them apart, take the first of them"),
         ],
@@ -99,6 +108,10 @@ def _masks_are_right(trial: Trial, got: Any, weights: list[Any], share: float, s
         mistakes=[
             Mistake(_keeps(weights, share, {"global": "layer", "layer": "global"}[scope]), "this is the other scope"),
             Mistake(_keeps(weights, share, scope, signed=True), "rank by magnitude: a large negative weight matters"),
+            Mistake(
+                _keeps([weight.half() for weight in weights], share, scope),
+                "in float16 magnitudes that differ become equal: rank them as they are",
+            ),
             Mistake(_keeps(weights, share, scope, largest=True), "the largest went: the smallest have to go"),
         ],
         otherwise="the smallest magnitudes of each ranking go; of equal ones the first",
@@ -144,7 +157,13 @@ def distillation_check(trial: Trial, distillation_loss: Answer) -> None:
             student, teacher = (torch.from_numpy(trial.rng.normal(0, 3, (n, classes))) for _ in range(2))
             targets = torch.from_numpy(trial.rng.integers(0, classes, n))
             got = trial.call(distillation_loss, student, teacher, targets, temperature, weight)
-            trial.is_tensor(got, (), what="the loss", otherwise="one number: the mean over the batch")
+            trial.is_tensor(
+                got,
+                (),
+                "float64",
+                what="the loss",
+                otherwise="one number, the mean over the batch, of the logits' dtype",
+            )
             given = (student.numpy(), teacher.numpy(), targets.numpy(), temperature, weight)
             trial.close(
                 got,
@@ -156,14 +175,16 @@ def distillation_check(trial: Trial, distillation_loss: Answer) -> None:
             )
     far = torch.tensor([[0.0, 2000.0, -2000.0]], dtype=torch.float32)
     near = torch.tensor([[1.0, 0.0, 3.0]], dtype=torch.float32)
-    got = trial.call(distillation_loss, near, far, torch.tensor([0]), 2.0, 0.5)
-    trial.close(
-        got,
-        _distilled(near.double().numpy(), far.double().numpy(), np.array([0]), 2.0, 0.5),
-        what="the loss for a teacher with large logits",
-        otherwise="log of a probability that was rounded to 0 is infinite: use log_softmax, not log of softmax",
-        rtol=1e-4,
-    )
+    for student, teacher, whose in ((near, far, "teacher"), (far, near, "student")):
+        got = trial.call(distillation_loss, student, teacher, torch.tensor([0]), 2.0, 0.5)
+        trial.close(
+            got,
+            _distilled(student.double().numpy(), teacher.double().numpy(), np.array([0]), 2.0, 0.5),
+            what=f"the loss for a {whose} with large logits",
+            otherwise="log of a probability that was rounded to 0 is infinite, exp of a large logit as well, and an "
+            "epsilon gives another number: use log_softmax, not log of softmax",
+            rtol=1e-4,
+        )
     _gradients_are_right(trial, distillation_loss)
 
 
@@ -208,25 +229,61 @@ def _distilled(student: Any, teacher: Any, y: Any, temperature: float, weight: f
 def _gradients_are_right(trial: Trial, distillation_loss: Answer) -> None:
     import torch
 
-    student, teacher = (torch.from_numpy(trial.rng.normal(0, 2, (5, 4))).requires_grad_() for _ in range(2))
-    loss = distillation_loss(student, teacher, torch.tensor([0, 1, 2, 3, 0]), 2.0, 0.5)
-    trial.input = "logits that require gradients"
-    trial.that(
-        bool(loss.requires_grad),
-        what="the loss has a gradient",
-        want="a tensor that depends on the student's logits",
-        got="a tensor without a gradient",
-        otherwise="no .item(), .detach() or numpy on the student's way",
-    )
-    if loss.requires_grad:
-        loss.backward()
-    trial.that(
-        teacher.grad is None,
-        what="the teacher learns nothing",
-        want="no gradient for the teacher's logits",
-        got="a gradient for the teacher's logits",
-        otherwise="detach the teacher's logits: otherwise the teacher is pulled towards the student",
-    )
+    targets = torch.from_numpy(trial.rng.integers(0, 4, 5))
+    for temperature, weight in ((2.0, 0.5), (3.0, 1.0), (2.0, 0.0)):
+        student, teacher = (torch.from_numpy(trial.rng.normal(0, 2, (5, 4))).requires_grad_() for _ in range(2))
+        loss = distillation_loss(student, teacher, targets, temperature, weight)
+        trial.input = f"logits that require gradients, temperature = {temperature}, weight = {weight}"
+        if loss.requires_grad:
+            loss.backward()
+        trial.that(
+            student.grad is not None,
+            what="the loss has a gradient",
+            want="a tensor that depends on the student's logits",
+            got="a tensor without a gradient",
+            otherwise="no .item(), .detach() or numpy on the student's way",
+        )
+        trial.that(
+            teacher.grad is None,
+            what="the teacher learns nothing",
+            want="no gradient for the teacher's logits",
+            got="a gradient for the teacher's logits",
+            otherwise="detach the teacher's logits: otherwise the teacher is pulled towards the student",
+        )
+        trial.that(
+            teacher.requires_grad,
+            what="the teacher's logits are left as they came",
+            want="a tensor that requires a gradient, as the caller made it",
+            got="requires_grad is False",
+            otherwise="requires_grad_(False) and detach_() change the caller's tensor: `teacher.detach()` is a new one",
+        )
+        p, q, q1 = (logits.detach().softmax(-1) for logits in (teacher / temperature, student / temperature, student))
+        labels = torch.nn.functional.one_hot(targets, 4)
+        soft, hard = weight * temperature * (q - p) / 5, (1 - weight) * (q1 - labels) / 5
+        trial.close(
+            student.grad,
+            soft + hard,
+            what="the gradient of the student's logits",
+            mistakes=[
+                Mistake(hard, "nothing flows through the soft part: no no_grad() or .detach() on the student's way"),
+                Mistake(soft, "nothing flows through the cross-entropy with the labels: do not detach the student"),
+                Mistake(
+                    soft - weight * temperature * q / 5 + hard,
+                    "the normaliser (log-sum-exp) of the soft part depends on the student's logits: do not detach it",
+                ),
+                Mistake(
+                    soft + hard - (1 - weight) * q1 / 5,
+                    "the normaliser (log-sum-exp) of the cross-entropy depends on the logits: do not detach it",
+                ),
+                Mistake(
+                    -weight * temperature * p / 5 - (1 - weight) * labels / 5,
+                    "the normalisers (log-sum-exp) depend on the student's logits: do not detach them",
+                ),
+            ],
+            otherwise="weight · T · (softmax(s / T) - softmax(t / T)) + (1 - weight) · (softmax(s) - one-hot), over n: "
+            "the value is right, so something on the student's way was detached",
+            rtol=1e-5,
+        )
 
 
 # -------------------------------------------------------------------------------------- 4.8 attention with a KV cache
@@ -265,6 +322,7 @@ def cache_check(trial: Trial, attention_step: Answer) -> None:
         answer = _on_a_cache(attention_step, *before)
         with trial.forbid(
             "torch.nn.functional.scaled_dot_product_attention",
+            "torch._C._nn.scaled_dot_product_attention",
             "torch.nn.functional.multi_head_attention_forward",
             why="the attention is what is asked: write out the scores, the softmax and the sum",
         ):
@@ -383,20 +441,24 @@ def _cache_mistakes(old: Any, new: Any, other: Any, position: int) -> list[Mista
 def acceptance_check(trial: Trial, accept_drafted: Answer) -> None:
     import torch
 
+    tried: list[tuple[Drafts, Any, Any]] = []
     for case in range(14):
         given = _drafts(trial.rng, case)
         got = trial.call(accept_drafted, *given)
         trial.is_type(got, tuple, what="the result", otherwise="return how many are kept, and the distribution")
         trial.equal(len(got), 2, what="the number of results", otherwise="return kept, distribution")
-        kept, following = _accepted(*given)
         trial.is_type(got[0], int, what="how many are kept", otherwise="a whole number, not a tensor")
+        tried.append((given, got, trial.input))
+    for given, got, trial.input in tried:
         trial.equal(
             got[0],
-            kept,
+            _accepted(*given)[0],
             what="how many drafted tokens are kept",
-            mistakes=[Mistake(_accepted(*given, slip=slip)[0], text) for slip, text in COUNT_SLIPS.items()],
+            mistakes=_count_mistakes(given, tried),
             otherwise="count the tokens before the first with chance ≥ p / q",
         )
+    for given, got, trial.input in tried:
+        kept, following = _accepted(*given)
         trial.is_tensor(
             got[1], tuple(following.shape), what="the distribution", otherwise="one row over the vocabulary"
         )
@@ -419,6 +481,15 @@ def acceptance_check(trial: Trial, accept_drafted: Answer) -> None:
     )
 
 
+def _count_mistakes(given: Drafts, tried: list[tuple[Drafts, Any, Any]]) -> list[Mistake]:
+    """The slips that explain every case: one small number is soon explained by another one's slip."""
+    return [
+        Mistake(_accepted(*given, slip=slip)[0], text)
+        for slip, text in COUNT_SLIPS.items()
+        if all(got[0] == _accepted(*other, slip=slip)[0] for other, got, _ in tried)
+    ]
+
+
 COUNT_SLIPS = {
     "inverted": "the ratio is p / q: the target's probability over the draft's",
     "later ones": "the first rejection ends the round: what was drafted behind it followed a token that is not there",
@@ -427,6 +498,10 @@ COUNT_SLIPS = {
     "nothing": "tokens are kept while chance < p / q",
     "bonus": "the extra token is not a kept one: at most γ are kept",
     "everything": "every token was kept: which one fails chance < p / q?",
+    "greedy": "this keeps what the target would say greedily: for draws a token is kept while chance < p / q",
+    "other end": "this keeps the upper end of the chances, chance ≥ 1 - p / q: as likely, but asked is chance < p / q",
+    "last unchecked": "the last drafted token is kept unchecked: it has a chance like the others",
+    "one chance": "each token has its own chance, chance[i]; here the first one's decides for all",
 }
 RESIDUAL_SLIPS = {
     "not renormalised": "the residual is a distribution only after it was divided by its sum",
@@ -443,7 +518,7 @@ RESIDUAL_SLIPS = {
 }
 
 
-def _drafts(rng: np.random.Generator, case: int) -> tuple[Any, Any, Any, Any]:
+def _drafts(rng: np.random.Generator, case: int) -> Drafts:
     """Drafted tokens, both distributions and the chances: every second case keeps all."""
     import torch
 
@@ -464,7 +539,7 @@ def _drafts(rng: np.random.Generator, case: int) -> tuple[Any, Any, Any, Any]:
     return tuple(map(torch.from_numpy, (drafted, draft, target, chance)))  # type: ignore[return-value]
 
 
-def _telling_drafts(rng: np.random.Generator) -> tuple[Any, Any, Any, Any]:
+def _telling_drafts(rng: np.random.Generator) -> Drafts:
     """Six tokens of which four are kept; each usual mistake of counting gives another number."""
     import torch
 
@@ -492,6 +567,10 @@ def _accepted(drafted: Any, draft: Any, target: Any, chance: Any, slip: str = ""
         "target only": chance < p,
         "nothing": np.zeros(count, bool),
         "everything": np.ones(count, bool),
+        "greedy": target[:count].argmax(1) == drafted,
+        "other end": chance >= 1 - p / q,
+        "last unchecked": (chance < p / q) | (np.arange(count) == count - 1),
+        "one chance": chance[0] < p / q,
     }.get(slip, chance < p / q)
     kept = int(keeps.sum()) if slip == "later ones" else int(np.cumprod(keeps).sum())
     import torch
@@ -556,18 +635,19 @@ def speed_check(trial: Trial, decode_speed: Answer) -> None:
             otherwise="batch / max(bytes / bandwidth, operations / peak_flops)",
             rtol=1e-9,
         )
-    trial.raises(
-        ValueError,
-        decode_speed,
-        7e9,
-        16,
-        0.0,
-        0,
-        2e12,
-        3e14,
-        what="a batch of 0 is refused",
-        otherwise="there is no step without a sequence: check it before anything else",
-    )
+    for batch in (0, -1):
+        trial.raises(
+            ValueError,
+            decode_speed,
+            7e9,
+            16,
+            0.0,
+            batch,
+            2e12,
+            3e14,
+            what=f"a batch of {batch} is refused",
+            otherwise="there is no step without a sequence: refuse every batch below 1 before anything else",
+        )
 
 
 SPEED_SLIPS = {

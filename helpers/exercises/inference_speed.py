@@ -6,6 +6,7 @@ What they do not catch: an answer that is right and slow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -52,18 +53,26 @@ def scale_check(trial: Trial, scale_and_zero_point: Answer, quantise: Answer) ->
         (float(-rng.uniform(1, 9)), float(rng.uniform(1, 9)), -128, 127),
         (2.0, 6.0, 0, 255),
         (-7.0, -3.0, -128, 127),
+        (-0.99, 2.5, 0, 255),  # low lies 72.3 steps below 0
+        (-6.0, 1.0, 0, 255),
+        (-1.0, 6.0, -128, 127),
+        (-1.0, 3.0, -8, 7),
+        (-2.0, 1.5, 0, 15),
         (0.0, 0.0, 0, 255),
     ]
     for low, high, qmin, qmax in ranges:
         got = trial.call(scale_and_zero_point, low, high, qmin, qmax)
         trial.is_type(got, tuple, what="the result", otherwise="return scale, zero_point")
         scale, zero = _affine(low, high, qmin, qmax)
+        trial.is_type(got[0], float, what="the scale", otherwise="a Python float: float(…) of a tensor")
         trial.close(
-            float(got[0]),
+            got[0],
             scale,
             what="the scale",
             mistakes=_scale_mistakes(low, high, qmin, qmax),
-            otherwise="(high - low) / (qmax - qmin), after the range was widened to hold 0",
+            otherwise="(high - low) / (qmax - qmin), after the range was widened to hold 0"
+            if low or high
+            else "the smallest scale, that of a tensor of zeros, is float32's epsilon",
             rtol=1e-5,
         )
         trial.is_type(
@@ -78,6 +87,9 @@ def scale_check(trial: Trial, scale_and_zero_point: Answer, quantise: Answer) ->
                     qmin - round(low / scale) if low > 0 or high < 0 else None,
                     "the zero point lies outside of qmin..qmax: it has to be one of the integers between qmin and qmax",
                 ),
+                Mistake(qmin - math.floor(low / scale), "low / scale was rounded down, not to the nearest"),
+                Mistake(qmin - math.trunc(low / scale), "the fraction of low / scale was cut off, not rounded"),
+                *_clamped_mistakes(np.array(zero), "the zero point"),
                 Mistake(-round(low / scale), "low has to become qmin: qmin - round(low / scale)"),
                 Mistake(round(low / scale) - qmin, "the sign: qmin - round(low / scale)"),
                 Mistake(0, "with zero point 0 half of the integers stay unused when the range is lopsided"),
@@ -96,6 +108,8 @@ def _quantise_check(trial: Trial, quantise: Answer) -> None:
         (halves, 0.25, 3, -128, 127),
         (wide, 0.3, 100, 0, 255),
         (wide, 0.3, -20, -128, 127),
+        (wide, 0.9, 1, -8, 7),
+        (wide, 0.9, 6, 0, 15),
     ):
         got = trial.call(quantise, x, scale, zero, qmin, qmax)
         trial.is_tensor(
@@ -103,6 +117,7 @@ def _quantise_check(trial: Trial, quantise: Answer) -> None:
         )
         steps = torch.from_numpy(np.rint(x.numpy() / np.float32(scale)))  # numpy rounds half to even as well
         up = torch.floor(x / scale + 0.5)
+        away = torch.sign(x) * torch.floor(x.abs() / scale + 0.5)
         trial.equal(
             got,
             (steps + zero).clamp(qmin, qmax).int(),
@@ -110,9 +125,17 @@ def _quantise_check(trial: Trial, quantise: Answer) -> None:
             mistakes=[
                 Mistake((up + zero).clamp(qmin, qmax).int(), "halves were rounded up: torch rounds half to even"),
                 Mistake(
+                    (away + zero).clamp(qmin, qmax).int(), "halves were rounded away from zero: torch rounds to even"
+                ),
+                Mistake(
                     (torch.trunc(x / scale) + zero).clamp(qmin, qmax).int(), "the fraction was cut off, not rounded"
                 ),
                 Mistake(torch.round(x / scale + zero).clamp(qmin, qmax).int(), "round first, then add the zero point"),
+                Mistake(
+                    (steps + zero).clamp(qmin, qmax).to(torch.int8).int(),
+                    "int8 on the way wraps around what is above 127: straight to int32",
+                ),
+                *_clamped_mistakes((steps + zero).int().numpy(), "the integers"),
                 Mistake((steps + zero).int(), "values outside the range have to be clamped, else they wrap around"),
                 Mistake((steps.clamp(qmin, qmax) + zero).int(), "clamp after the zero point was added"),
                 Mistake(steps.clamp(qmin, qmax).int(), "the zero point is missing"),
@@ -127,6 +150,13 @@ def _affine(low: float, high: float, qmin: int, qmax: int) -> tuple[float, int]:
     return scale, int(np.clip(qmin - round(low / scale), qmin, qmax))
 
 
+def _clamped_mistakes(integers: Any, what: str) -> list[Mistake]:
+    return [
+        Mistake(np.clip(integers, *ends), f"{what} stopped at {ends[0]} and {ends[1]}: qmin and qmax are arguments")
+        for ends in ((0, 255), (-128, 127))
+    ]
+
+
 def _scale_mistakes(low: float, high: float, qmin: int, qmax: int) -> list[Mistake]:
     wide = max(high, 0.0) - min(low, 0.0)
     return [
@@ -134,6 +164,7 @@ def _scale_mistakes(low: float, high: float, qmin: int, qmax: int) -> list[Mista
         if wide != high - low
         else Mistake(0.0, "a tensor of zeros has scale 0, by which nobody can divide: at least float32's epsilon"),
         Mistake(wide / (qmax - qmin + 1), "between 256 integers lie 255 steps"),
+        Mistake(wide / 255, "255 steps whatever qmin and qmax: there are qmax - qmin of them"),
         Mistake(2 * max(abs(low), abs(high)) / (qmax - qmin), "this is the symmetric scale: the range is low to high"),
     ]
 
@@ -168,7 +199,11 @@ def per_channel_check(trial: Trial, quantise_per_channel: Answer) -> None:
         trial.is_type(got, tuple, what="the result", otherwise="return integers, scales")
         want = _channel_scales(weight)
         trial.is_tensor(
-            got[1], (shape[0],), what="the scales", otherwise="one scale per output channel: the first dimension"
+            got[1],
+            (shape[0],),
+            "float32",
+            what="the scales",
+            otherwise="float32, one scale per output channel: the first dimension",
         )
         trial.close(
             got[1],
@@ -334,9 +369,14 @@ def _matmul_mistakes(a: Any, b: Any, za: int, zb: Any) -> list[Mistake]:
 def clipping_check(trial: Trial, clipping_threshold: Answer) -> None:
     import torch
 
-    for bits, outlier in ((4, 30.0), (8, 0.0), (3, 12.0), (4, -25.0)):
+    for bits, outlier in ((4, 30.0), (8, 0.0), (3, 12.0), (4, -25.0), (3, -9.0), (4, 8.0)):
         x = normal(trial, 8, 60)
         x[0, 0] = outlier or x[0, 0]
+        if outlier == -9:  # what is large is negative, and there is much of it
+            x = torch.where(x > 0, -x, x / 4) - 1
+        if outlier == 8:  # near -1, 1 and 7: the error falls and rises as the integers meet these and miss them
+            x = torch.sign(x) + x / 32
+            x[0, :4] = torch.tensor([8.0, 7.0, 7.0, -7.0])
         steps = int(trial.rng.integers(40, 60))
         errors = _clip_errors(x, bits, steps)
         highest = float(x.abs().max())
@@ -360,12 +400,13 @@ def clipping_check(trial: Trial, clipping_threshold: Answer) -> None:
 def _clip_errors(x: Any, bits: int, steps: int, slip: str = "") -> list[float]:
     values = x.numpy().astype(np.float64)
     levels = 2 ** (bits - 1) - 1 if slip != "levels" else 2**bits - 1
+    lowest = -levels - (slip == "below")
     errors = []
     for i in range(1, steps + 1):
         threshold = (np.abs(values).max() if slip != "max" else values.max()) * i / steps
         scale = threshold / levels
         rounded = np.rint(values / scale)
-        back = np.clip(rounded, -levels, levels) * scale
+        back = np.clip(rounded, lowest, levels) * scale
         off = np.abs(back - values) ** (1 if slip == "absolute" else 2)
         if slip == "inside":
             off = off[np.abs(values) <= threshold]
@@ -378,13 +419,28 @@ def _clip_errors(x: Any, bits: int, steps: int, slip: str = "") -> list[float]:
 
 
 def _clip_mistakes(x: Any, bits: int, steps: int) -> list[Mistake]:
-    top = float(x.abs().max())
+    top, errors = float(x.abs().max()), _clip_errors(x, bits, steps)
+    rises = [i for i in range(1, steps) if errors[i] > errors[i - 1]]
     return [
+        Mistake(
+            top * (int(np.argmin(errors[:-1])) + 1) / steps,
+            "the last candidate, max|x| itself, was left out: i goes up to and with `steps`",
+        ),
+        Mistake(
+            top * (rises[0] if rises else steps) / steps,
+            "the search stopped where the error rose for the first time: behind it it may fall further, try all",
+        ),
+        Mistake(
+            lambda: float(x.max()) * (int(np.argmin(_clip_errors(x, bits, steps, "max"))) + 1) / steps,
+            "the largest value may be negative: max|x|, abs first",
+        ),
+    ] + [
         Mistake(lambda slip=slip: top * (int(np.argmin(_clip_errors(x, bits, steps, slip))) + 1) / steps, text)
         for slip, text in {
             "inside": "values beyond the threshold are clamped to it, and that error counts: the mean is over all of x",
             "no clamp": "values beyond the threshold are clamped to it, and that error counts",
             "integers": "compare in real units: dequantise before taking the error",
+            "below": "-2^(bits-1) is one level too many below: the integers are symmetric around 0",
             "levels": "symmetric in `bits` bits: the largest integer is 2^(bits-1) - 1",
             "absolute": "squared error was asked for, this minimises the absolute one",
         }.items()
@@ -425,8 +481,17 @@ def folding_check(trial: Trial, fold: Answer) -> None:
         want = F.batch_norm(
             F.conv2d(x, weight, bias, groups=groups), mean, variance, gain, shift, training=False, eps=epsilon
         )
-        trial.is_tensor(got[0], tuple(weight.shape), what="the folded weight", otherwise="the shape of the weight")
-        trial.is_tensor(got[1], (out,), what="the folded bias", otherwise="one number per output channel")
+        trial.is_tensor(
+            got[0], tuple(weight.shape), "float32", what="the folded weight", otherwise="the shape of the weight"
+        )
+        trial.that(
+            got[1] is not None,
+            what="the folded bias",
+            want=f"a tensor of shape ({out},)",
+            got="None",
+            otherwise="a convolution without a bias gets one: BatchNorm's offset has to go somewhere",
+        )
+        trial.is_tensor(got[1], (out,), "float32", what="the folded bias", otherwise="one number per output channel")
         folded = F.conv2d(x, got[0], got[1], groups=groups)
         trial.close(
             folded,

@@ -61,6 +61,23 @@ def pruning_quantile(weights, share, scope):
     return [w.abs() >= cut for w, cut in zip(weights, cuts, strict=True)]
 
 
+@wrong("4.6", names="exact zeros are gone anyway", reason=r"exact zeros")
+def pruning_zeros(weights, share, scope):
+    return [mask & (w != 0) for mask, w in zip(_pruning(weights, share, scope), weights, strict=True)]
+
+
+@wrong("4.6", names="ranked in float16", reason=r"in float16")
+def pruning_half(weights, share, scope):
+    return _pruning([w.half() for w in weights], share, scope)
+
+
+@wrong("4.6", names="only a share of 1 is refused", reason=r"share 1.2 .* is refused")
+def pruning_share_1(weights, share, scope):
+    if share < 0 or share == 1:
+        raise ValueError("share")
+    return _pruning(weights, share, scope, slip="no share")
+
+
 @wrong("4.6", names="float masks", reason=r"its dtype")
 def pruning_float(weights, share, scope):
     return [mask.float() for mask in _pruning(weights, share, scope)]
@@ -145,10 +162,111 @@ for _slip, _reason in {
     wrong("4.7", names=_slip, reason=_reason, parts={"distillation_loss": functools.partial(_distillation, slip=_slip)})
 
 
+def _parts(student, teacher, temperature):
+    log_q, log_p = F.log_softmax(student / temperature, -1), F.log_softmax(teacher.detach() / temperature, -1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+
+
+@wrong("4.7", names="soft part under no_grad", reason=r"nothing flows through the soft part")
+def soft_no_grad(student, teacher, targets, temperature, weight):
+    with torch.no_grad():
+        soft = _parts(student, teacher, temperature)
+    return weight * temperature**2 * soft + (1 - weight) * F.cross_entropy(student, targets)
+
+
+@wrong("4.7", names="hard part detached", reason=r"nothing flows through the cross-entropy")
+def hard_detached(student, teacher, targets, temperature, weight):
+    soft = _parts(student, teacher, temperature)
+    return weight * temperature**2 * soft + (1 - weight) * F.cross_entropy(student.detach(), targets)
+
+
+def _detached_sums(student, teacher, targets, temperature, weight, soft=True, hard=True):
+    def log_softmax(z, detached):
+        total = z.logsumexp(-1, keepdim=True)
+        return z - (total.detach() if detached else total)
+
+    log_q, log_p = log_softmax(student / temperature, soft), F.log_softmax(teacher.detach() / temperature, -1)
+    softened = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    labelled = -log_softmax(student, hard)[torch.arange(len(targets)), targets].mean()
+    return weight * temperature**2 * softened + (1 - weight) * labelled
+
+
+for _which, _said in {
+    "both": r"normalisers \(log-sum-exp\) depend",
+    "soft": r"of the soft part depends",
+    "hard": r"of the cross-entropy depends",
+}.items():
+    wrong(
+        "4.7",
+        names=f"log-sum-exp detached: {_which}",
+        reason=_said,
+        parts={
+            "distillation_loss": functools.partial(_detached_sums, soft=_which != "hard", hard=_which != "soft"),
+        },
+    )
+
+
+@wrong("4.7", names="the gradient of the soft part at weight 1 only", reason=r"nothing flows through the soft part")
+def soft_alone_detached(student, teacher, targets, temperature, weight):
+    if weight == 1:
+        return temperature**2 * _parts(student.detach(), teacher, temperature) + 0 * F.cross_entropy(student, targets)
+    return _distillation(student, teacher, targets, temperature, weight)
+
+
+@wrong("4.7", names="the probabilities of the student detached", reason=r"the value is right")
+def half_gradient(student, teacher, targets, temperature, weight):
+    return _distillation((student + student.detach()) / 2, teacher, targets, temperature, weight)
+
+
+@wrong("4.7", names="the caller's teacher changed", reason=r"left as they came")
+def teacher_frozen(student, teacher, targets, temperature, weight):
+    return _distillation(student, teacher.requires_grad_(False), targets, temperature, weight)
+
+
+@wrong("4.7", names="kl_div of log of softmax", reason=r"student with large logits")
+def kl_of_log(student, teacher, targets, temperature, weight):
+    q, p = (student / temperature).softmax(-1), (teacher.detach() / temperature).softmax(-1)
+    soft = F.kl_div(q.log(), p, reduction="batchmean")
+    return weight * temperature**2 * soft + (1 - weight) * F.cross_entropy(student, targets)
+
+
+@wrong("4.7", names="log-sum-exp by hand", reason=r"student with large logits")
+def sums_by_hand(student, teacher, targets, temperature, weight):
+    log_q = student / temperature - (student / temperature).exp().sum(-1, keepdim=True).log()
+    log_p = F.log_softmax(teacher.detach() / temperature, -1)
+    soft = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    return weight * temperature**2 * soft + (1 - weight) * F.cross_entropy(student, targets)
+
+
+@wrong("4.7", names="nll_loss of log of softmax", reason=r"student with large logits")
+def nll_of_log(student, teacher, targets, temperature, weight):
+    hard = F.nll_loss(student.softmax(-1).log(), targets)
+    return weight * temperature**2 * _parts(student, teacher, temperature) + (1 - weight) * hard
+
+
+@wrong("4.7", names="epsilon in the log", reason=r"epsilon gives another number")
+def epsilon_in_log(student, teacher, targets, temperature, weight):
+    q, p = (student / temperature).softmax(-1), (teacher.detach() / temperature).softmax(-1)
+    soft = (p * ((p + 1e-12).log() - (q + 1e-12).log())).sum(-1).mean()
+    return weight * temperature**2 * soft + (1 - weight) * F.cross_entropy(student, targets)
+
+
+@wrong("4.7", names="float32 whatever came", reason=r"its dtype")
+def in_float32(student, teacher, targets, temperature, weight):
+    return _distillation(student.float(), teacher.float(), targets, temperature, weight)
+
+
+@wrong("4.7", names="kl_divergence of torch's distributions", reason=r"student with large logits")
+def distillation_divergence(student, teacher, targets, temperature, weight):
+    p, q = (torch.distributions.Categorical(logits=z / temperature) for z in (teacher.detach(), student))
+    soft = torch.distributions.kl_divergence(p, q).mean()  # infinite where a probability was rounded to 0
+    return weight * temperature**2 * soft + (1 - weight) * F.cross_entropy(student, targets)
+
+
 @right("4.7", names="torch's distributions")
 def distillation_distributions(student, teacher, targets, temperature, weight):
     p, q = (torch.distributions.Categorical(logits=z / temperature) for z in (teacher.detach(), student))
-    soft = torch.distributions.kl_divergence(p, q).mean()
+    soft = (p.probs * (p.logits - q.logits)).sum(1).mean()  # normalised: log-probabilities
     hard = -student.log_softmax(1)[torch.arange(len(targets)), targets].mean()
     return weight * temperature**2 * soft + (1 - weight) * hard
 
@@ -211,6 +329,13 @@ def attention_torch(query, key, value, keys, values, position):
     return torch.nn.functional.scaled_dot_product_attention(query[:, :, None], *seen)[:, :, 0]
 
 
+@wrong("4.8", names="torch's own attention by its inner name", reason=r"written without")
+def attention_inner(query, key, value, keys, values, position):
+    keys[:, :, position], values[:, :, position] = key, value
+    seen = keys[:, :, : position + 1], values[:, :, : position + 1]
+    return torch._C._nn.scaled_dot_product_attention(query[:, :, None], *seen)[:, :, 0]
+
+
 @wrong("4.8", names="double precision", reason=r"its dtype")
 def attention_double(query, key, value, keys, values, position):
     return _attention(query, key, value, keys, values, position).double()
@@ -239,6 +364,10 @@ def _acceptance(drafted, draft, target, chance, slip=""):
             "never": False,
             "always": True,
             "up to and with": chance[i] <= p / q,
+            "greedily": int(target[i].argmax()) == token,
+            "the other end": chance[i] >= 1 - p / q,
+            "the last one unchecked": chance[i] < p / q or i == len(drafted) - 1,
+            "one chance for all": chance[0] < p / q,
         }.get(slip, chance[i] < p / q)
         if keep:
             kept += 1
@@ -274,8 +403,12 @@ for _slip, _reason in {
     "ratio inverted": r"the ratio is p / q",
     "only where p is larger": "kept sometimes",
     "target alone": "divide by q",
-    "never": "how many drafted tokens are kept",
-    "always": "how many drafted tokens are kept",
+    "never": "tokens are kept while",
+    "always": "every token was kept",
+    "greedily": "what the target would say greedily",
+    "the other end": "upper end of the chances",
+    "the last one unchecked": "kept unchecked",
+    "one chance for all": "its own chance",
     "up to and with": "never kept",
     "goes on": "ends the round",
     "bonus counted": "not a kept one",
@@ -364,6 +497,14 @@ for _slip, _reason in {
     "one sequence": "one sequence",
 }.items():
     wrong("4.11", names=_slip, reason=_reason, parts={"decode_speed": functools.partial(_decode_speed, slip=_slip)})
+
+
+@wrong("4.11", names="only a batch of 0 refused", reason=r"batch of -1 is refused")
+def speed_of_minus_one(parameters, weight_bits, cache_bytes, batch, bandwidth, peak_flops):
+    if batch == 0:
+        raise ValueError("batch")
+    reading = (parameters * weight_bits / 8 + batch * cache_bytes) / bandwidth
+    return batch / max(reading, 2 * parameters * batch / peak_flops)
 
 
 @right("4.11", names="the smaller of two speeds")

@@ -12,12 +12,12 @@ from . import right, wrong
 # --- 4.10 four bits -----------------------------------------------------------------------------------------------
 
 
-def _pack(weight, group, *, scales=None, top=7, combine=None, shift=0):
+def _pack(weight, group, *, scales=None, top=7, combine=None, shift=0, whole=torch.round):
     cut = weight.reshape(len(weight), -1, group)
     if scales is None:
         scales = cut.abs().amax(2) / 7
         scales = torch.where(scales == 0, 1.0, scales).half()
-    q = torch.round(cut / scales.float()[..., None]).clamp(-top, top).to(torch.int16).reshape(weight.shape) + shift
+    q = whole(cut / scales.float()[..., None]).clamp(-top, top).to(torch.int16).reshape(weight.shape) + shift
     if combine is not None:
         return combine(q).to(torch.uint8), scales
     q = q & 0xF
@@ -33,6 +33,8 @@ def _packing(name, reason, **change):
 _packing("nibbles swapped", r"nibbles are swapped", combine=lambda q: (q[:, 1::2] & 15) | ((q[:, 0::2] & 15) << 4))
 _packing("sign bits not masked", r"mask it with 0xF", combine=lambda q: q[:, 0::2] | (q[:, 1::2] << 4))
 _packing("offset by 8", r"two's complement", shift=8)
+_packing("cut off", r"was cut off", whole=torch.trunc)
+_packing("rounded down", r"rounded down", whole=torch.floor)
 _packing("one weight a byte", r"two weights a byte", combine=lambda q: q & 15)
 _packing(
     "the halves of a row",
@@ -97,7 +99,16 @@ _unpacking(
 )
 _unpacking("scales tiled", r"repeat_interleave", lambda p, s, g: _signed(_nibbles(p)) * s.float().repeat(1, g))
 _unpacking("not scaled", r"scales are missing", lambda p, s, g: _signed(_nibbles(p)).float())
-_unpacking("half precision", r"float32", lambda p, s, g: (_signed(_nibbles(p)) * _spread(s, g)).half())
+_unpacking(
+    "half precision", r"unpacked weights: its dtype", lambda p, s, g: (_signed(_nibbles(p)) * _spread(s, g)).half()
+)
+
+
+_unpacking(
+    "the product in half precision",
+    r"product was taken in float16",
+    lambda p, s, g: (_signed(_nibbles(p)).half() * s.repeat_interleave(g, dim=1)).float(),
+)
 
 
 @right("4.10", part="pack_groups", names="byte by byte")
@@ -119,7 +130,8 @@ def pack_loop(weight, group):
 
 
 def _report(model, to_int8, calibration, test, warm_up, repeats, **change):
-    served = model if change.get("in_place") else copy.deepcopy(model)
+    copied = {"in_place": lambda m: m, "shallow": copy.copy}.get(change.get("copied"))
+    served = (copied or copy.deepcopy)(model)
     if not change.get("train"):
         served = served.eval() if not change.get("late_eval") else served
     inputs, labels = test
@@ -139,10 +151,14 @@ def _report(model, to_int8, calibration, test, warm_up, repeats, **change):
     if change.get("upside_down"):
         report["speed_up"] = 1 / report["speed_up"]
     looked_at = served if change.get("float_layers") else quantised
-    kinds = nn.Linear if change.get("linear_only") else nn.Conv2d | nn.Linear
-    report["float_layers"] = change.get("layers") or sorted(
-        n for n, m in looked_at.named_modules() if isinstance(m, kinds)
-    )
+    kinds = change.get("kinds", nn.Conv2d | nn.Linear)
+    modules = looked_at.named_children() if change.get("children") else looked_at.named_modules()
+    names = [n for n, m in modules if isinstance(m, kinds)]
+    report["float_layers"] = change.get("layers") or change.get("as_", sorted)(names)
+    if change.get("back"):
+        model.train()
+    if change.get("left_off"):
+        torch.set_grad_enabled(False)
     return report
 
 
@@ -153,7 +169,7 @@ def _milliseconds(side, inputs, warm_up, repeats, **change):
     times = []
     for _ in range(repeats if change.get("cold") else warm_up + repeats):
         start = time.perf_counter()
-        side(inputs if change.get("batch") else inputs[:1])
+        side(change["of"](inputs) if "of" in change else inputs[:1])
         times.append(time.perf_counter() - start)
     kept = times if change.get("cold") or change.get("all") else times[warm_up:]
     seconds = {"sum": sum, "min": min, "mean": statistics.mean}.get(change.get("by"), statistics.median)(kept)
@@ -170,13 +186,21 @@ def _script(name, reason, **change):
 _script("no eval()", r"eval\(\) is missing", train=True)
 _script("eval() after quantising", r"too late", late_eval=True)
 _script("gradients on", r"gradients are off", grad=True)
-_script("the caller's model changed", r"left as it was", in_place=True)
+_script("the caller's model changed", r"left as it was", copied="in_place")
+_script("a shallow copy", r"copy.copy shares the layers", copied="shallow")
+_script("train() at the end", r"came in evaluation mode", copied="in_place", back=True)
+_script("gradients left off", r"on again afterwards", left_off=True)
 _script("calibrated on the test data", r"calibrat", calibrated_on_test=True)
 _script("accuracy in percent", r"between 0 and 1", percent=True)
 _script("hits, not a share", r"number of hits", hits=True)
 _script("int8 accuracy of the float model", r"float model", float_twice=True)
 _script("layers of the float model", r"look into the one", float_layers=True)
-_script("convolutions taken for int8", r"still an nn.Conv2d", linear_only=True)
+_script("convolutions taken for int8", r"still an nn.Conv2d", kinds=nn.Linear)
+_script("convolutions alone", r"still an nn.Linear", kinds=nn.Conv2d)
+_script("the top level alone", r"not named_children", children=True)
+_script("names in the order of the modules", r"names are not sorted", as_=list)
+_script("a set of names", r"names, sorted, in a list", as_=set)
+_script("the number of layers", r"names, sorted, in a list", as_=len)
 _script("no warm-up", r"one sample|warm", cold=True)
 _script("warm-up counted", r"leave out the warm-up", all=True, by="mean")
 _script("3 and 5 whatever is asked for", r"one sample", numbers=(3, 5))
@@ -186,7 +210,19 @@ _script("the quickest call", r"median of the others", by="min")
 _script("float layers written out", r"layers that are still in float|names of the", layers=["0"])
 _script("the sum of all calls", r"milliseconds a call", by="sum")
 _script("seconds", r"milliseconds a call", seconds=True)
-_script("a whole batch", r"one request", batch=True)
+_script("a whole batch", r"one request", of=lambda inputs: inputs)
+_script("another test row", r"first test input was asked for", of=lambda inputs: inputs[7:8])
+_script("random numbers", r"first test input was asked for", of=lambda inputs: torch.randn_like(inputs[:1]))
+
+
+@wrong("4.12", names="timed on a calibration input", reason=r"first test input was asked for")
+def timed_on_calibration(model, to_int8, calibration_inputs, test, warm_up, repeats):
+    def of(inputs):
+        return calibration_inputs[:1]
+
+    return _report(model, to_int8, calibration_inputs, test, warm_up, repeats, of=of)
+
+
 _script("speed-up upside down", r"upside down", upside_down=True)
 
 
@@ -235,5 +271,5 @@ def one_after_the_other(model, to_int8, calibration_inputs, test, warm_up, repea
         "speed_up": found[0][0] / found[1][0],
         "float_accuracy": found[0][1],
         "int8_accuracy": found[1][1],
-        "float_layers": [name for name, m in quantised.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))],
+        "float_layers": sorted(name for name, m in quantised.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))),
     }

@@ -79,6 +79,26 @@ def scale_alone(low, high, qmin, qmax):
     return _scale(low, high, qmin, qmax)[1]
 
 
+def _scaling(name, reason, *, scale=None, zero=None, result=float):
+    def answer(low, high, qmin, qmax):
+        low, high = min(low, 0.0), max(high, 0.0)
+        found = scale(low, high, qmin, qmax) if scale else max((high - low) / (qmax - qmin), EPS)
+        point = zero(low / found, qmin, qmax) if zero else max(qmin, min(qmax, qmin - round(low / found)))
+        return result(found), point
+
+    wrong("4.1", parts={"scale_and_zero_point": answer}, names=name, reason=reason)
+
+
+_scaling("always 255 steps", r"255 steps whatever", scale=lambda low, high, a, b: max((high - low) / 255, EPS))
+_scaling("1e-8 for zeros", r"float32's epsilon", scale=lambda low, high, a, b: max((high - low) / (b - a), 1e-8))
+_scaling("1 for zeros", r"float32's epsilon", scale=lambda low, high, a, b: (high - low) / (b - a) or 1.0)
+_scaling("clamped to uint8", r"stopped at 0 and 255", zero=lambda steps, a, b: max(0, min(255, a - round(steps))))
+_scaling("clamped to int8", r"stopped at -128 and 127", zero=lambda steps, a, b: max(-128, min(127, a - round(steps))))
+_scaling("zero point rounded down", r"rounded down", zero=lambda steps, a, b: a - math.floor(steps))
+_scaling("zero point cut off", r"was cut off", zero=lambda steps, a, b: a - int(steps))
+_scaling("scale as a tensor", r"the scale: its type", result=torch.tensor)
+
+
 @wrong("4.1", part="quantise", names="half rounded up", reason=r"half to even")
 def half_up(x, scale, zero_point, qmin, qmax):
     return (torch.floor(x / scale + 0.5) + zero_point).clamp(qmin, qmax).to(torch.int32)
@@ -107,6 +127,28 @@ def clamped_early(x, scale, zero_point, qmin, qmax):
 @wrong("4.1", part="quantise", names="no zero point", reason=r"zero point is missing")
 def no_zero(x, scale, zero_point, qmin, qmax):
     return torch.round(x / scale).clamp(qmin, qmax).to(torch.int32)
+
+
+@wrong("4.1", part="quantise", names="half away from zero", reason=r"away from zero")
+def half_away(x, scale, zero_point, qmin, qmax):
+    steps = x.sign() * torch.floor(x.abs() / scale + 0.5)
+    return (steps + zero_point).clamp(qmin, qmax).to(torch.int32)
+
+
+@wrong("4.1", part="quantise", names="int8 first", reason=r"straight to int32")
+def int8_first(x, scale, zero_point, qmin, qmax):
+    return (torch.round(x / scale) + zero_point).clamp(qmin, qmax).to(torch.int8).to(torch.int32)
+
+
+@wrong("4.1", part="quantise", names="integers of uint8", reason=r"stopped at 0 and 255")
+def always_uint8(x, scale, zero_point, qmin, qmax):
+    return (torch.round(x / scale) + zero_point).clamp(0, 255).to(torch.int32)
+
+
+@wrong("4.1", part="quantise", names="integers of 8 bits", reason=r"stopped at (0 and 255|-128 and 127)")
+def always_8_bits(x, scale, zero_point, qmin, qmax):
+    low = 0 if qmin == 0 else -128
+    return (torch.round(x / scale) + zero_point).clamp(low, low + 255).to(torch.int32)
 
 
 @wrong("4.1", part="quantise", names="floats", reason=r"int32")
@@ -209,6 +251,12 @@ def rounded_down(weight):
 def float_integers(weight):
     scales = _safe(_highest(weight) / 127)
     return _integers(weight, scales).float(), scales
+
+
+@wrong("4.2", names="scales in double precision", reason=r"the scales: its dtype")
+def double_scales(weight):
+    scales = _safe(_highest(weight.double()) / 127)
+    return _integers(weight, scales), scales
 
 
 @wrong("4.2", names="integers alone", reason=r"return integers, scales")
@@ -343,6 +391,41 @@ def never_clip(x, bits, steps):
     return float(x.abs().max())
 
 
+def _every(x, bits, steps, top=None, below=0):
+    n, top = 2 ** (bits - 1) - 1, float(x.abs().max()) if top is None else top
+    t = [top * i / steps for i in range(1, steps + 1)]
+    if top == 0:
+        return [0.0], [0.0]
+    return t, [
+        float(((x.double() * n / c).round().clamp(-n - below, n) * c / n - x).square().mean()) if c else math.inf
+        for c in t
+    ]
+
+
+@wrong("4.4", names="one level more below", reason=r"one level too many below")
+def clip_below(x, bits, steps):
+    t, errors = _every(x, bits, steps, below=1)
+    return t[int(np.argmin(errors))]
+
+
+@wrong("4.4", names="stopped at the first rise", reason=r"rose for the first time")
+def clip_first_rise(x, bits, steps):
+    t, errors = _every(x, bits, steps)
+    return next((t[i - 1] for i in range(1, len(t)) if errors[i] > errors[i - 1]), t[-1])
+
+
+@wrong("4.4", names="max without abs", reason=r"may be negative")
+def clip_max(x, bits, steps):
+    t, errors = _every(x, bits, steps, top=float(x.max()))
+    return t[int(np.argmin(errors))]
+
+
+@wrong("4.4", names="the last candidate left out", reason=r"last candidate")
+def clip_range(x, bits, steps):
+    t, errors = _every(x, bits, steps)
+    return t[int(np.argmin(errors[:-1] or errors))]
+
+
 @wrong("4.4", names="NaN for zeros", reason=r"zeros")
 def nan_for_zeros(x, bits, steps):
     top, n = float(x.abs().max()), 2 ** (bits - 1) - 1
@@ -416,6 +499,20 @@ def flat_weight(weight, bias, mean, variance, gain, shift, epsilon):
 def bias_4d(weight, bias, mean, variance, gain, shift, epsilon):
     factor = (gain / torch.sqrt(variance + epsilon)).view(-1, 1, 1, 1)
     return weight * factor, (shift - mean * factor.flatten()).view(-1, 1, 1)
+
+
+def _folded_as(name, reason, change):
+    def answer(weight, bias, mean, variance, gain, shift, epsilon):
+        factor = gain / torch.sqrt(variance + epsilon)
+        old = torch.zeros_like(mean) if bias is None else bias
+        return change(weight * factor.view(-1, 1, 1, 1), shift + (old - mean) * factor, bias)
+
+    wrong("4.5", parts={"fold": answer}, names=name, reason=reason)
+
+
+_folded_as("no bias stays no bias", r"without a bias gets one", lambda w, b, old: (w, None if old is None else b))
+_folded_as("in double precision", r"folded weight: its dtype", lambda w, b, old: (w.double(), b.double()))
+_folded_as("bias in half precision", r"folded bias: its dtype", lambda w, b, old: (w, b.half()))
 
 
 @right("4.5", names="channel by channel")
