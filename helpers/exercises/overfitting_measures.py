@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from helpers.exercises.describing import describe
 from helpers.exercises.overfitting import seed_of
 from helpers.exercises.registry import exercise
-from helpers.exercises.trial import Mistake, Trial
+from helpers.exercises.trial import CheckFailed, Mistake, Trial
 
 Answer = Callable[..., Any]
 Array = np.ndarray[Any, Any]
@@ -41,7 +42,8 @@ Array = np.ndarray[Any, Any]
     ),
 )
 def curves_check(trial: Trial, read_curves: Answer) -> None:
-    for what, verdict, why, curves in _runs(trial.rng):
+    runs = (run for count in (8, 24, 60) for shapes in (_runs, _near_misses) for run in shapes(trial.rng, count))
+    for what, verdict, why, curves in runs:
         got = trial.call(read_curves, *[curve.tolist() for curve in curves])
         trial.input = f"{what}: {_told(curves)}"
         trial.equal(got, verdict, what=f"the verdict on {what}", otherwise=why)
@@ -56,70 +58,70 @@ def _told(curves: tuple[Array, ...]) -> str:
     )
 
 
-def _runs(rng: np.random.Generator) -> Iterator[tuple[str, str, str, tuple[Array, ...]]]:
+def _runs(rng: np.random.Generator, count: int) -> Iterator[tuple[str, str, str, tuple[Array, ...]]]:
     """(what, verdict, why, curves). The shapes are those of real runs, with noise of half a per cent."""
-    for count in (8, 24, 60):
-        t = np.linspace(0, 1, count)
+    t = np.linspace(0, 1, count)
 
-        def noise(curve: Array, count: int = count) -> Array:
-            return curve * rng.uniform(0.995, 1.005, count)
+    def noise(curve: Array) -> Array:
+        return curve * rng.uniform(0.995, 1.005, count)
 
-        down = noise(0.05 + 2.2 * np.exp(-8 * t))
-        settled = noise(0.4 + 1.9 * np.exp(-14 * t))
-        high = noise(1.6 + 0.7 * np.exp(-14 * t))
-        rising = noise(0.9 + 1.4 * np.exp(-10 * t) + 1.2 * np.maximum(0, t - 0.3))
-        falling = noise(2.3 * np.exp(-1.5 * t))
-        up, flat = 1 - 0.9 * np.exp(-8 * t), np.full(count, 0.97)
-        yield "a run whose gap opens", "overfit", GAP, (down, rising, up, np.minimum(up, 0.7))
-        yield (
-            "a run whose validation loss rises while its accuracy stays near",
-            "overfit",
-            "the validation loss has risen far above its minimum while the training loss fell: sure and wrong",
-            (down, rising, flat, flat - 0.04),
-        )
-        yield (
-            "a run with a gap and a validation loss that is still falling",
-            "overfit",
-            GAP,
-            (falling * 0.5, falling, flat, flat - 0.2),
-        )
-        yield (
-            "a run that has settled well",
-            "fine",
-            "nothing is wrong here",
-            (settled, settled + 0.1, flat, flat - 0.05),
-        )
-        yield (
-            "a run that has settled high",
-            "underfit",
-            "it is low on its own training data, and has stopped getting better",
-            (high, high * 1.02, np.full(count, 0.45), np.full(count, 0.43)),
-        )
-        yield (
-            "a run that is cut off while both losses fall",
-            "too short",
-            "both losses were still falling by more than 5 % a quarter: it would go on learning",
-            (falling, falling * 1.05, 0.5 + 0.2 * t, 0.48 + 0.2 * t),
-        )
-        only_train = noise(0.8 * np.exp(-2.0 * t))
-        yield (
-            "a run whose training loss alone still falls",
-            "fine",
-            "too short asks that *both* losses still fall: validation has settled",
-            (only_train + 0.05, settled, flat, flat - 0.05),
-        )
-        broken = down.copy()
-        broken[-2:] = math.nan
-        yield "a run that ends in NaN", "diverged", NOT_A_NUMBER, (broken, broken, np.full(count, 0.1), flat * 0 + 0.1)
-        infinite = high.copy()
-        infinite[-1] = math.inf
-        yield "a run whose validation loss is infinite", "diverged", NOT_A_NUMBER, (high, infinite, flat, flat)
-        yield (
-            "a run whose training loss explodes",
-            "diverged",
-            "the training loss ends above its beginning and far above its minimum: look there before you look at gaps",
-            (noise(2.3 - t + 9 * t**6), noise(2.3 - t + 9 * t**6), 0.3 + 0 * t, 0.15 + 0 * t),
-        )
+    down = noise(0.05 + 2.2 * np.exp(-8 * t))
+    settled = noise(0.4 + 1.9 * np.exp(-14 * t))
+    high = noise(1.6 + 0.7 * np.exp(-14 * t))
+    rising = noise(0.9 + 1.4 * np.exp(-10 * t) + 1.2 * np.maximum(0, t - 0.3))
+    falling = noise(2.3 * np.exp(-1.5 * t))
+    up, flat = 1 - 0.9 * np.exp(-8 * t), np.full(count, 0.97)
+    yield "a run whose gap opens", "overfit", GAP, (down, rising, up, np.minimum(up, 0.7))
+    yield (
+        "a run whose validation loss rises while its accuracy stays near",
+        "overfit",
+        "the validation loss has risen far above its minimum while the training loss fell: sure and wrong",
+        (down, rising, flat, flat - 0.04),
+    )
+    yield (
+        "a run with a gap and a validation loss that is still falling",
+        "overfit",
+        GAP,
+        (falling * 0.5, falling, flat, flat - 0.2),
+    )
+    yield (
+        "a run that has settled well",
+        "fine",
+        "nothing is wrong here",
+        (settled, settled + 0.1, flat, flat - 0.05),
+    )
+    yield (
+        "a run that has settled high",
+        "underfit",
+        "it is low on its own training data, and has stopped getting better",
+        (high, high * 1.02, np.full(count, 0.45), np.full(count, 0.43)),
+    )
+    yield (
+        "a run that is cut off while both losses fall",
+        "too short",
+        "both losses were still falling by more than 5 % a quarter: it would go on learning",
+        (falling, falling * 1.05, 0.5 + 0.2 * t, 0.48 + 0.2 * t),
+    )
+    only_train = noise(0.8 * np.exp(-2.0 * t))
+    yield (
+        "a run whose training loss alone still falls",
+        "fine",
+        "too short asks that *both* losses still fall: validation has settled",
+        (only_train + 0.05, settled, flat, flat - 0.05),
+    )
+    broken = down.copy()
+    broken[-2:] = math.nan
+    yield "a run that ends in NaN", "diverged", NOT_A_NUMBER, (broken, broken, np.full(count, 0.1), flat * 0 + 0.1)
+    infinite = high.copy()
+    infinite[-1] = math.inf
+    yield "a run whose validation loss is infinite", "diverged", NOT_A_NUMBER, (high, infinite, flat, flat)
+    yield (
+        "a run whose training loss explodes",
+        "diverged",
+        "the training loss ends above its beginning and far above its minimum: look there before you look at gaps",
+        (noise(2.3 - t + 9 * t**6), noise(2.3 - t + 9 * t**6), 0.3 + 0 * t, 0.15 + 0 * t),
+    )
+    if count == 60:  # in fewer evaluations one of them bends a straight line too, which is a right measure of a trend
         rough = settled.copy()
         rough[-1] *= 0.9
         yield (
@@ -128,6 +130,124 @@ def _runs(rng: np.random.Generator) -> Iterator[tuple[str, str, str, tuple[Array
             "one number is not a trend: take medians of two or three evaluations",
             (rough, np.where(rough == rough[-1], rough, settled) + 0.1, flat, flat - 0.05),
         )
+
+
+def _near_misses(rng: np.random.Generator, count: int) -> Iterator[tuple[str, str, str, tuple[Array, ...]]]:
+    """Runs that a rule nearly right decides otherwise: another place, another sign, half of a condition."""
+    t = np.linspace(0, 1, count)
+
+    def noise(curve: Array) -> Array:
+        return curve * rng.uniform(0.995, 1.005, count)
+
+    def settled(level: float = 0.4) -> Array:
+        return noise(level + 1.9 * np.exp(-14 * t))
+
+    flat = np.full(count, 0.97)
+    middle = settled()
+    middle[count // 2] = math.nan
+    yield (
+        "a run with one NaN in its middle",
+        "diverged",
+        "a NaN anywhere decides before everything else, also when the last losses are numbers again",
+        (middle, settled() + 0.1, flat, flat - 0.05),
+    )
+    stuck = 2.303 + 0.004 * t
+    yield (
+        "a run that never leaves ln 10",
+        "underfit",
+        "it ends a hair above its start: diverged asks for *clearly* above its own minimum as well",
+        (stuck, noise(stuck), flat * 0 + 0.1, flat * 0 + 0.1),
+    )
+    back = noise(0.1 + 2.2 * np.exp(-14 * t))
+    back[-max(2, count // 8) :] *= 2.2
+    yield (
+        "a run whose training loss ends at twice its minimum, far below its start",
+        "fine",
+        "diverged asks for both: clearly above its own minimum *and* above where it began",
+        (back, settled(), flat, flat - 0.05),
+    )
+    leap = settled()
+    leap[1] = 1.3 * leap[0]
+    yield (
+        "a run whose training loss leaps at its second evaluation and comes back",
+        "fine",
+        "where the training loss *ends* decides, not how high it once was",
+        (leap, settled() + 0.1, flat, flat - 0.05),
+    )
+    yield (
+        "a run whose validation accuracy drops in its second half",
+        "overfit",
+        GAP + "; the best of each series come from other evaluations, and a mean hides the end",
+        (settled(), settled() + 0.1, flat, np.where(t < 0.5, 0.96, 0.80)),
+    )
+    yield (
+        "a run whose gap has closed",
+        "fine",
+        "the gap at the *end* counts, not the largest or the mean one on the way",
+        (settled(), settled() + 0.1, flat, np.where(t < 0.6, 0.6, 0.93)),
+    )
+    both = noise(0.4 + 1.9 * np.exp(-14 * t) + 0.24 * np.maximum(0, t - 0.5))
+    yield (
+        "a run whose two losses rise together",
+        "fine",
+        "the validation loss rises, but the training loss has not gone on falling since: it rises too",
+        (both, both + 0.05, flat, flat - 0.05),
+    )
+    yield (
+        "a run whose validation loss rises from 3.0 to 3.2",
+        "underfit",
+        "0.2 nats are less than a tenth of a minimum of 3: the rise is relative",
+        (
+            noise(2.5 + np.exp(-14 * t) - 0.1 * t),
+            noise(3 + 0.5 * np.exp(-14 * t) + 0.2 * np.maximum(0, t - 0.4) / 0.6),
+            flat * 0 + 0.45,
+            flat * 0 + 0.43,
+        ),
+    )
+    yield (
+        "a run with 0.95 on training and 0.87 on validation",
+        "fine",
+        "underfit asks for the *training* accuracy, and a gap of 0.08 is not above 0.1",
+        (settled(), settled() + 0.1, flat * 0 + 0.95, flat * 0 + 0.87),
+    )
+    falling, small = noise(2.3 * np.exp(-1.5 * t)), noise(0.2 * np.exp(-t))
+    yield (
+        "a run with a high accuracy while both losses fall",
+        "too short",
+        "both losses still fall by more than 5 % a quarter; a high accuracy does not end that",
+        (falling, falling * 1.05, flat, flat - 0.04),
+    )
+    yield (
+        "a run whose small losses both fall",
+        "too short",
+        "5 % of the loss, not 0.05 nats: from 0.2 nats on, both still fall by more than that in a quarter",
+        (small, small * 1.05, flat, flat - 0.04),
+    )
+    yield (
+        "a run whose validation loss alone still falls",
+        "fine",
+        "too short asks that *both* losses still fall: training has settled",
+        (settled(), noise(0.8 * np.exp(-2.0 * t)) + 0.1, flat, flat - 0.04),
+    )
+    yield (
+        "a run that has settled at an accuracy of 0.7",
+        "underfit",
+        "a training accuracy of 0.7 is below 0.9",
+        (settled(1.0), settled(1.0) + 0.05, flat * 0 + 0.7, flat * 0 + 0.68),
+    )
+    drop = np.where(t < 0.5, 0.95, 0.8)
+    yield (
+        "a run whose training accuracy falls back to 0.8",
+        "underfit",
+        "the training accuracy at the *end* counts, not its best",
+        (settled(), settled() + 0.1, drop, drop - 0.04),
+    )
+    yield (
+        "a run that does better on validation than on training",
+        "underfit",
+        "the gap has a sign: a validation accuracy *above* that of training is no overfitting",
+        (settled(), settled(), flat * 0 + 0.8, flat * 0 + 0.95),
+    )
 
 
 GAP = "at the end the training accuracy is more than 0.1 above the validation accuracy"
@@ -163,6 +283,9 @@ def exposure_check(trial: Trial, exposure: Answer) -> None:
         _exposure(trial, exposure, what, canary, trial.rng.permutation(others))
     _exposure(trial, exposure, "one of 100 that the model cannot tell apart", 20.0, np.full(99, 20.0))
     _exposure(trial, exposure, "the likeliest of two", 1.0, np.array([2.0]))
+    _exposure(trial, exposure, "three equal ones before it", 2.0, np.array([1.0, 1.0, 1.0, 3.0]))
+    _exposure(trial, exposure, "one nearly as likely", 2.0, np.array([1.0, 2.0 * (1 + 1e-7), 3, 4, 5, 6]))
+    _exposure(trial, exposure, "one that the model holds impossible", 2.0, np.array([1.0, math.inf, 3.0]))
     for what, given in (
         ("no other strings", (3.0, np.array([]))),
         ("a canary whose loss is NaN", (math.nan, np.array([1.0, 2.0]))),
@@ -176,12 +299,21 @@ def exposure_check(trial: Trial, exposure: Answer) -> None:
 def _exposure(trial: Trial, exposure: Answer, what: str, canary: float, others: Array) -> None:
     from scipy.stats import rankdata
 
-    got = trial.call(exposure, canary, others)
+    try:
+        got = trial.call(exposure, canary, others)
+    except CheckFailed as failure:
+        if np.isinf(others).any() and failure.__cause__ is not None:
+            failure.mistake = (
+                "an infinite loss is a string of probability 0: it ranks last, and is not refused as NaN is"
+            )
+        raise
     trial.input = f"{what}: loss {canary:.4g} among {len(others)} others, {describe(others)}"
     trial.is_type(got, float, what="the exposure", otherwise="a Python float: float(…)")
     total = len(others) + 1
     rank = float(rankdata(np.append(others, canary), method="max")[-1])
     least = float(rankdata(np.append(others, canary), method="min")[-1])
+    distinct = np.unique(others)
+    near = 1 + int(((others <= canary) | np.isclose(others, canary)).sum())
     back = float(rankdata(-np.append(others, canary), method="max")[-1])
     trial.close(
         got,
@@ -196,12 +328,18 @@ def _exposure(trial: Trial, exposure: Answer, what: str, canary: float, others: 
             Mistake(math.log2((total - 1) / rank), "the canary is a candidate too: n + 1"),
             Mistake(lambda: math.log2(total / (rank - 1)), "ranks begin at 1"),
             Mistake(math.log2(rank), "this is the logarithm of the rank: subtract it from that of the candidates"),
+            Mistake(math.log2(total / (1 + (distinct <= canary).sum())), DISTINCT),
+            Mistake(math.log2((len(distinct) + 1) / (1 + (distinct <= canary).sum())), DISTINCT),
+            Mistake(math.log2(total / near), "equal means equal: a loss a little higher ranks behind, so no isclose"),
             Mistake(-math.log2(total / rank), "the sign is turned: log2(candidates) - log2(rank)"),
         ],
         otherwise="log2(n + 1) - log2(rank), with rank = 1 + the number of others whose loss is at most the canary's",
         rtol=1e-6,
         atol=1e-9,
     )
+
+
+DISTINCT = "strings of the same loss are several candidates: rank among all of them, not among the distinct losses"
 
 
 # ------------------------------------------------------------------------------------------------------ 3.9 calibration
@@ -231,7 +369,8 @@ def calibration_check(trial: Trial, expected_calibration_error: Answer) -> None:
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         _calibration(trial, expected_calibration_error, p, _labels(trial.rng, p), bins)
     edges = np.array([[0.5, 0.5], [0.75, 0.25], [0.25, 0.75], [1.0, 0.0], [0.0, 1.0], [0.6, 0.4]])
-    _calibration(trial, expected_calibration_error, edges, np.array([0, 1, 1, 0, 0, 0]), 4)
+    for bins in (4, 10):  # ten edges that are added up end below 1
+        _calibration(trial, expected_calibration_error, edges, np.array([0, 1, 1, 0, 0, 0]), bins)
 
 
 def _labels(rng: np.random.Generator, p: Array) -> Array:
@@ -255,6 +394,8 @@ def _calibration(trial: Trial, answer: Answer, p: Array, y: Array, bins: int) ->
 
 
 ECE_SLIPS = {
+    "lost": "a confidence of exactly 1 belongs to the last bin: here it falls out of all of them",
+    "left, lost": "a confidence of exactly 1 belongs to the last bin, and k / bins to the lower bin: here 1 falls out",
     "empty": "empty bins are counted: they hold no samples and have no weight",
     "even": "each bin weighs as much as any other: weight by its share of the samples",
     "signed": "take the distance in each bin, without its sign: too sure and too unsure do not cancel out",
@@ -274,7 +415,9 @@ def _ece(p: Array, y: Array, bins: int, slip: str = "") -> float:
     right = p.argmax(1) == y
     held: dict[int, list[tuple[float, bool]]] = {}
     for sure, good in zip(confidence.tolist(), right.tolist(), strict=True):
-        if slip == "left":
+        if slip in ("lost", "left, lost") and sure == 1:
+            continue
+        if slip in ("left", "left, lost"):
             place = min(int(sure * bins), bins - 1)
         else:
             place = next((k for k in range(bins) if sure * bins <= k + 1), bins - 1)
@@ -324,8 +467,13 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
     splits = _splits(trial.rng)
     rates, epochs, patience, seed = [0.7, 0.0, 0.3], 25, 3, seed_of(trial)
     given: dict[str, Any] = {**SETTINGS, "epochs": epochs, "patience": patience, "seed": seed}
-    with _recorded_adamw() as groups:
-        got = trial.call(choose_dropout, splits, rates, **given)
+    with _recorded_adamw() as optimisers, _recorded_inputs() as seen:
+        try:
+            got = trial.call(choose_dropout, splits, rates, **given)
+        except CheckFailed as failure:
+            if not torch.is_grad_enabled():
+                failure.mistake = GRADIENTS_OFF
+            raise
     trial.input = f"rates {rates}, {describe(given)}; {len(splits['train'][0])} training samples"
     keys = {"model", "rate", "valid_losses", "train_losses", "test_accuracy"}
     trial.that(
@@ -335,15 +483,28 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
         got=describe(got),
         otherwise="return all five",
     )
+    trial.that(
+        torch.is_grad_enabled(),
+        what="gradients are on again when it returns",
+        want="torch.is_grad_enabled() is True",
+        got="False",
+        otherwise=GRADIENTS_OFF,
+    )
     want = _honest(splits, rates, **given)
-    decays = [sorted((g["weight_decay"], [p.dim() for p in g["params"]]) for g in one) for one in groups[: len(rates)]]
+    decays = [
+        sorted((float(group["weight_decay"]), p.dim()) for group in one.param_groups for p in group["params"])
+        for one in optimisers[: len(rates)]
+    ]
     trial.equal(
         decays,
-        [[(0.0, [1, 1]), (SETTINGS["weight_decay"], [2, 2])]] * len(rates),
-        what="the groups of AdamW: (decay, dimensions of the parameters) for each rate",
+        [[(0.0, 1)] * 2 + [(SETTINGS["weight_decay"], 2)] * 2] * len(rates),
+        what="AdamW's (decay, number of dimensions) of each parameter, for each rate",
         otherwise="weight decay on the two weight matrices and none on the two biases, one AdamW for each rate",
     )
     for rate in rates:
+        for name in ("train_losses", "valid_losses"):
+            for loss in list(got[name].get(rate, []))[:1]:
+                trial.is_type(loss, float, what=f"a loss in {name}", otherwise="a Python float: loss.item()")
         trial.close(
             list(got["train_losses"].get(rate, []))[:1],
             want["train_losses"][rate][:1],
@@ -374,13 +535,16 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
             len(got["valid_losses"][rate]),
             len(want["valid_losses"][rate]),
             what=f"the number of epochs at rate {rate}",
-            mistakes=[Mistake(epochs, "it never stops early")],
-            otherwise=f"stop after {patience} epochs in a row without a lower validation loss; dropout is on again in "
-            "the next epoch's training (model.train())",
+            mistakes=[
+                *_epoch_mistakes(splits, rate, given, got["valid_losses"][rate]),
+                Mistake(epochs, "it never stops early"),
+            ],
+            otherwise=f"stop after {patience} epochs in a row without a lower validation loss",
         )
         trial.close(
             [*got["train_losses"][rate], *got["valid_losses"][rate]],
             [*want["train_losses"][rate], *want["valid_losses"][rate]],
+            mistakes=_epoch_mistakes(splits, rate, given),
             what=f"the losses of all epochs at rate {rate}",
             otherwise="from the second epoch on: model.train() before the batches, a new order, gradients from zero",
             rtol=1e-3,
@@ -395,8 +559,30 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
         ],
         otherwise="the rate whose best epoch has the lowest validation loss",
     )
+    trial.that(
+        not any(look.gradients for look in _looks(seen, splits["valid"][0])),
+        what="validation keeps no gradients",
+        want="no gradients while the network sees the validation set",
+        got="torch.is_grad_enabled() was True there",
+        otherwise="model.eval() switches dropout off, not gradients: with torch.no_grad() around the validation loss",
+    )
+    tests, count = len(splits["test"][0]), sum(look.count for look in _looks(seen, splits["test"][0]))
+    trial.that(
+        count <= tests,
+        what="the test set is used once",
+        want=f"at most {tests} test samples go through a network: those of one pass",
+        got=f"{count} did",
+        otherwise="the test set is for the winner alone, after the loop over the rates",
+    )
     x_valid, y_valid = splits["valid"]
     model = got["model"]
+    trial.that(
+        not any(module.training for module in model.modules()),
+        what="the model that is returned is in evaluation mode",
+        want="model.training is False",
+        got="True",
+        otherwise="model.eval() before you return it: its dropout is still on",
+    )
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(model.eval()(x_valid), y_valid).item()
     trial.close(
@@ -409,6 +595,7 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
         otherwise="the winner with the weights of its best epoch, copied when they were the best",
         rtol=1e-3,
     )
+    trial.is_type(got["test_accuracy"], float, what="the test accuracy", otherwise="a Python float: .item()")
     trial.close(
         got["test_accuracy"],
         want["test_accuracy"],
@@ -416,6 +603,39 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
         otherwise="the share of right answers of the winner, in evaluation mode, on the test set",
         rtol=1e-4,
     )
+    equals = [2e-12, 1e-12]  # neither drops anything, so that every number of the two is the same
+    trial.equal(
+        trial.call(choose_dropout, splits, equals, **{**given, "epochs": 2})["rate"],
+        equals[0],
+        what=f"the rate that wins among {equals}, whose losses are equal",
+        otherwise="the first of equal rates wins: `<`, not `<=`, and no comparison of the rates themselves",
+    )
+
+
+GRADIENTS_OFF = (
+    "gradients were switched off for everything that follows: `with torch.no_grad():` ends by itself, "
+    "torch.set_grad_enabled(False) does not"
+)
+EPOCH_SLIPS = {
+    "cut": "the losses end at the best epoch: give those of all epochs trained",
+    "one order": "the order was drawn once: torch.randperm(n) anew in each epoch",
+    "eval for ever": "dropout stays off after the first validation: model.train() again before each epoch",
+}
+
+
+def _epoch_mistakes(
+    splits: dict[str, Any], rate: float, given: dict[str, Any], valid: list[float] | None = None
+) -> list[Mistake]:
+    """What explains all losses of a rate; with `valid`, what explains the number of these, when all agree."""
+
+    def value(slip: str) -> Any:
+        run = _honest(splits, [rate], **given, slip=slip)
+        losses = run["valid_losses"][rate]
+        if valid is None:
+            return [*run["train_losses"][rate], *losses]
+        return len(losses) if len(losses) == len(valid) and np.allclose(valid, losses, rtol=1e-3) else None
+
+    return [Mistake(lambda slip=slip: value(slip), text) for slip, text in EPOCH_SLIPS.items()]
 
 
 def _splits(rng: np.random.Generator) -> dict[str, Any]:
@@ -432,22 +652,56 @@ def _splits(rng: np.random.Generator) -> dict[str, Any]:
 
 
 @contextmanager
-def _recorded_adamw() -> Iterator[list[list[dict[str, Any]]]]:
-    """Inside, the parameter groups of every AdamW that is made are noted."""
+def _recorded_adamw() -> Iterator[list[Any]]:
+    """Inside, every AdamW that is made is noted."""
     import torch
 
-    made: list[list[dict[str, Any]]] = []
+    made: list[Any] = []
     original = torch.optim.AdamW.__init__
 
     def noted(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        made.append([dict(group) for group in self.param_groups])
+        made.append(self)
 
     torch.optim.AdamW.__init__ = noted  # type: ignore[method-assign]
     try:
         yield made
     finally:
         torch.optim.AdamW.__init__ = original  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One pass of samples through a linear layer: its first sample, how many, and were gradients kept?"""
+
+    first: bytes
+    count: int
+    gradients: bool
+
+
+@contextmanager
+def _recorded_inputs() -> Iterator[list[Look]]:
+    """Inside, what goes through any linear layer is noted."""
+    import torch
+
+    seen: list[Look] = []
+
+    def note(module: Any, inputs: tuple[Any, ...]) -> None:
+        if isinstance(module, torch.nn.Linear) and inputs and len(inputs[0]):
+            samples = inputs[0].detach().cpu().float()  # wherever and however the answer computes
+            seen.append(Look(samples[0].numpy().tobytes(), len(samples), torch.is_grad_enabled()))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def _looks(seen: list[Look], samples: Any) -> list[Look]:
+    """The passes that begin with one of these samples."""
+    known = {sample.numpy().tobytes() for sample in samples}
+    return [look for look in seen if look.first in known]
 
 
 def _honest(splits: dict[str, Any], rates: list[float], *, slip: str = "", **given: Any) -> dict[str, Any]:
@@ -497,10 +751,12 @@ def _fit(
     kept: list[Any] = []
     while len(valid) < epochs and len(valid) - (valid.index(min(valid)) + 1 if valid else 0) < patience:
         total = 0.0
-        order: Any = torch.randperm(len(x))
+        if not valid or slip != "one order":
+            order: Any = torch.randperm(len(x))
         batches = order.split(batch_size)
         for rows in batches:
-            loss: Any = F.cross_entropy(logits(x[rows], training=slip != "no train mode"), y[rows])
+            dropped = slip != "no train mode" and not (slip == "eval for ever" and valid)
+            loss: Any = F.cross_entropy(logits(x[rows], training=dropped), y[rows])
             if slip != "no zero_grad":
                 optimiser.zero_grad()
             loss.backward()
@@ -511,6 +767,9 @@ def _fit(
             valid.append(F.cross_entropy(logits(x_valid, training=False), y_valid).item())
             if valid[-1] == min(valid):
                 kept = [p.clone() for p in (*weights, *biases)]
+    if slip == "cut":
+        end = valid.index(min(valid)) + 1
+        train, valid = train[:end], valid[:end]
     with torch.no_grad():
         for parameter, best in zip((*weights, *biases), kept, strict=True):
             parameter.copy_(best)
