@@ -26,8 +26,8 @@
 #
 # | what happened | status | source, date |
 # |---|---|---|
-# | In 2023 compute cost about 99M dollars, against about 11M dollars of revenue and 54M dollars of wages and operations; less than 4M dollars of cash was left in October. | press, on internal documents seen by Forbes | The Register, 3 April 2024 |
-# | The bill to Amazon's cloud was underpaid by 1M dollars in July 2023, and the company had no plan to pay the 7M dollars of August; compute had been given to outsiders for free. | press, on the same documents | The Register, 3 April 2024 |
+# | Stability AI was on track in 2023 for about 99M dollars of compute and 54M of wages and operations, against about 11M of projected revenue; 4M dollars were left in October. | press, on internal documents seen by Forbes | The Register, 3 April 2024 |
+# | It is said to have paid Amazon 1M dollars too little for July 2023, and not to have meant to pay the 7M for August; whether it paid later is not known. Compute had been given to outsiders for free. | press, on the same documents | The Register, 3 April 2024 |
 # | Stable Diffusion v1 took 150,000 hours of A100 GPUs. | company | model card of Stable Diffusion v1, 2022 |
 # | A round of 80M dollars and a new chief executive, after the founder had resigned in March. | press | thewrap.com, June 2024 |
 #
@@ -109,6 +109,9 @@ print(bytes(blocks[3][:80]))
 # %% [markdown] id="predict-backward-text"
 # **Predict before you run.** The forward pass of this model takes one unit of time. How many does the backward pass take? Write a number for `guess`.
 
+# %% id="guess-backward"
+guess = None
+
 # %% id="one-step"
 def train_step(model: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
     """Forward, backward, new weights."""
@@ -123,7 +126,6 @@ optimiser = torch.optim.AdamW(gpt.parameters(), lr=1e-3)
 profile = efficiency.profile_step(lambda: train_step(gpt, optimiser, x, y), warm_up=3, steps=5)
 
 # %% id="predict-backward" tags=["nbval-ignore-output"]
-guess = None
 shares = profile.shares()
 predict("time of backward / time of forward", guess=guess, measured=round(shares["backward"] / shares["forward"], 1))
 
@@ -423,6 +425,9 @@ check("2.2", ring_all_reduce)
 # %% [markdown] id="predict-agree-text"
 # **Predict before you run.** How large is the relative difference between the two gradients in float32? Write a power of ten such as `1e-3` for `guess`; in float64?
 
+# %% id="guess-agree"
+guess = None
+
 # %% id="agree-run"
 def gradient(kind: torch.dtype) -> Tensor:
     """The gradient of the mean loss over 16 blocks, computed by however many ranks there are."""
@@ -443,7 +448,6 @@ for kind in (torch.float32, torch.float64):
     print(f"{str(kind):14} the ranks hold the same bits; relative difference to one process below {10 ** math.ceil(math.log10(difference[kind])):.0e}")
 
 # %% id="predict-agree" tags=["nbval-ignore-output"]
-guess = None
 predict("relative difference in float32", guess=guess, measured=float(f"{difference[torch.float32]:.0e}"))
 
 # %% [markdown] id="agree-read" tags=["solution"]
@@ -653,6 +657,9 @@ pd.DataFrame({str(kind): described(kind) for kind in (torch.float32, torch.bfloa
 #
 # **Predict before you run.** Of these numbers that are not zero, which share becomes zero when it is stored in fp16? Write a per cent number for `guess`.
 
+# %% id="guess-underflow"
+guess = None
+
 # %% id="underflow-run"
 arrived = []
 torch.manual_seed(SEED)
@@ -678,7 +685,6 @@ shares = {
 }
 
 # %% id="predict-underflow" tags=["nbval-ignore-output"]
-guess = None
 predict("gradients of activations lost in fp16", guess=guess, measured=round(shares["fp16", "activations", 1], 1), unit="%")
 
 # %% id="underflow-picture" tags=["nbval-ignore-output"]
@@ -781,6 +787,9 @@ check("2.6", mixed_step)
 # %% [markdown] id="predict-recompute-text"
 # **Predict before you run.** By which factor do the activations of this 4-layer GPT shrink? Write a number for `guess`.
 
+# %% id="guess-recompute"
+guess = None
+
 # %% id="recompute-run" tags=["nbval-ignore-output"]
 def recompute_run(checkpointed: bool) -> dict:
     """Saved activations, loss and gradient, and the seconds of a step, with or without checkpointing."""
@@ -800,7 +809,6 @@ assert relative(recomputed["gradient"], plain["gradient"]) < 1e-6
 print(f"activations {plain['activations']:.1f} MB → {recomputed['activations']:.1f} MB; the gradient is the same")
 
 # %% id="predict-recompute" tags=["nbval-ignore-output"]
-guess = None
 predict("activations, without / with checkpointing", guess=guess, measured=round(plain["activations"] / recomputed["activations"], 1))
 
 # %% id="recompute-time" tags=["nbval-ignore-output"]
@@ -1141,6 +1149,9 @@ check("2.8", save_checkpoint, load_checkpoint)
 # %% [markdown] id="predict-scaling-text"
 # **Predict before you run.** How many times faster are two processes than one, for the GPT with 1 block per rank? And with 16?
 
+# %% id="guess-scaling"
+guess = None
+
 # %% id="scaling-run"
 def blocks_per_second(batch: int, repeats: int) -> dict:
     """Blocks that this rank trains on in a second, with averaged gradients and without."""
@@ -1164,7 +1175,6 @@ repeats = 8 if QUICK else 40
 measured = {batch: [ddp.launch(blocks_per_second, world, batch, repeats, threads=1) for world in (1, 2)] for batch in batches}
 
 # %% id="predict-scaling" tags=["nbval-ignore-output"]
-guess = None
 speed_up = {batch: sum(rank["with"] for rank in two) / one["with"] for batch, ((one,), two) in measured.items()}
 ideal = {batch: sum(rank["without"] for rank in two) / one["without"] for batch, ((one,), two) in measured.items()}
 predict(f"two processes against one, {batches[-1]} blocks per rank", guess=guess, measured=round(speed_up[batches[-1]], 2))

@@ -106,6 +106,9 @@ series = reg.Budget(series_data, models.SeriesNet, reg.TrainConfig(epochs=200, b
 # %% [markdown] id="predict-gap-text"
 # **Predict before you run.** The network reaches 100 % on its 500 training series. What accuracy on new ones? Chance is 0.10. Write a number for `guess`.
 
+# %% id="guess-gap"
+guess = None
+
 # %% id="gap-run"
 data, x_test, y_test = series_data(SEED)
 torch.manual_seed(SEED)
@@ -114,7 +117,6 @@ history = reg.train(net, data, series.config)
 test = reg.evaluate(net, x_test, y_test)
 
 # %% id="predict-gap"
-guess = None
 predict("test accuracy without any regulariser", guess=guess, measured=round(test.accuracy, 2))
 
 # %% id="gap-plot"
@@ -186,10 +188,10 @@ for name, verdict in verdicts.items():
 #
 # Write the rules that you have just used. The arguments are lists of the same length (at least 8), one number per evaluation: training and validation loss in nats, training and validation accuracy, all in evaluation mode. Return one of
 #
-# - `"diverged"`: a loss is NaN or infinite, or the training loss ends clearly above its own minimum and above where it began,
-# - `"overfit"`: at the end the training accuracy is more than 0.1 above the validation accuracy, or the validation loss has risen by more than a tenth above its minimum while the training loss went on falling,
+# - `"diverged"`: a loss is NaN or infinite anywhere, or the training loss ends above 1.5 times its own minimum and above where it began,
+# - `"overfit"`: at the end the training accuracy is more than 0.1 above the validation accuracy, or the validation loss ends at more than 1.1 times its minimum and the training loss has fallen since that minimum,
 # - `"too short"`: no overfitting, and both losses fell by more than 5 % over the last quarter of the evaluations,
-# - `"underfit"`: none of these, and the training accuracy itself is below 0.9,
+# - `"underfit"`: none of these, and the training accuracy at the end is below 0.9,
 # - `"fine"`: none of these.
 #
 # Asked in this order: the first that holds is the answer. The losses have some noise, so one number alone is not a trend.
@@ -330,7 +332,7 @@ print(f"  steps {both['accuracy', 'steps']:.2f} of the plain model's")
 #
 # difficulty 3/5 · 20 min · asked as: "Implement early stopping. What do you keep, and when do you stop?"
 #
-# `train_epoch(model)` trains one epoch in place; `validate(model)` gives the validation loss (a float, which may be NaN). Train at most `max_epochs` epochs. An epoch is an improvement when its loss is below the best one so far by **more than** `min_delta`; a NaN never is. Stop after `patience` epochs in a row without an improvement.
+# `train_epoch(model)` trains one epoch in place; `validate(model)` gives the validation loss (a float, which may be NaN). Train at most `max_epochs` epochs (with 0: none, and the list is empty). An epoch is an improvement when its loss is below the best one so far by **more than** `min_delta` (a difference, not a share); a NaN never is. Stop after `patience` epochs in a row without an improvement.
 # At the end, however it came, the model has the weights (and buffers) of the best epoch; if there was none, it keeps the last ones. Return the validation losses of all epochs that were trained. A patience below 1: `ValueError`, before anything is trained.
 
 # %% id="exercise-3-3" tags=["exercise"]
@@ -393,7 +395,7 @@ for name, model in {"SeriesNet": models.SeriesNet(), "GPT": models.GPT(models.GP
 #
 # difficulty 3/5 · 15 min · asked as: "What is the W in AdamW, and why does it matter?"
 #
-# All tensors have the shape of the weight. `mean` and `square` are the running means before this step, `step` counts from 1. Return the new weight, mean and square; change none of the arguments. `eps` is added to the root, after the bias correction. `decoupled=False` is Adam with L2 in the gradient.
+# All tensors have the shape and dtype of the weight, the results too. `mean` and `square` are the running means before this step, `step` counts from 1. Return the new weight, mean and square; change none of the arguments. `eps` is added to the root, after the bias correction. `decoupled=False` is Adam with L2 in the gradient. Not with torch's optimisers or their functions.
 
 # %% id="exercise-3-2" tags=["exercise"]
 def adam_step(weight: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: int, lr: float, betas: tuple[float, float], eps: float, weight_decay: float, decoupled: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -422,7 +424,7 @@ check("3.2", adam_step)
 #
 # difficulty 2/5 · 12 min · asked as: "Which parameters do you exclude from weight decay, and why?"
 #
-# Return two groups for an optimiser, `[{"params": [...], "weight_decay": weight_decay}, {"params": [...], "weight_decay": 0.0}]`. No decay for biases, for everything in a normalisation layer (LayerNorm, GroupNorm, BatchNorm), and for embeddings. A parameter with `requires_grad=False` is in neither group; one that two modules share is listed **once**, and when one of the two is an embedding, in the second group.
+# Return two groups for an optimiser, `[{"params": [...], "weight_decay": weight_decay}, {"params": [...], "weight_decay": 0.0}]`. No decay for biases (every parameter with `bias` in its own name, such as `in_proj_bias`), for everything in a normalisation layer (LayerNorm, GroupNorm, BatchNorm1d to 3d), and for embeddings; everything else decays, whatever its shape. A parameter with `requires_grad=False` is in neither group; one that two modules share is listed **once**, and when one of the two is an embedding, in the second group. Each `params` is a list, and the model stays as it is.
 
 # %% id="exercise-3-4" tags=["exercise"]
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -432,7 +434,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     without = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, exempt) or name == "bias":
+            if isinstance(module, exempt) or "bias" in name:
                 without.add(parameter)
     trained = [p for p in model.parameters() if p.requires_grad]
     return [
@@ -473,7 +475,7 @@ print(f"evaluation mode {evaluated:.3f}; model.eval() forgotten: {np.mean(forgot
 #
 # difficulty 2/5 · 10 min · asked as: "Write dropout. What happens at test time, and why divide by 1 − p?"
 #
-# `x` is a float tensor of any shape. In training each element is zero with probability `p`, independently, drawn from `generator`; the others are scaled so that the expected value is `x`. In evaluation `x` comes back unchanged. `p` may be 0 and 1 (all zero, never NaN); outside of [0, 1]: `ValueError`, in evaluation as well. `x` itself is not changed. Not with torch's own dropout.
+# `x` is a float tensor of any shape. In training each element is zero with probability `p`, independently, drawn from `generator`; the others are scaled so that the expected value is `x`. In evaluation `x` comes back unchanged. `p` may be 0 and 1 (all zero, never NaN); outside of [0, 1]: `ValueError`, in evaluation as well. `x` itself is not changed. The result has the shape and dtype of `x`, and gradients flow through it to `x`. Calls with one generator go on where the last one stopped. Not with torch's own dropout functions.
 
 # %% id="exercise-3-1" tags=["exercise"]
 def dropout(x: Tensor, p: float, training: bool, generator: torch.Generator) -> Tensor:
@@ -501,7 +503,7 @@ check("3.1", dropout)
 #
 # difficulty 2/5 · 12 min · asked as: "What is label smoothing? What does it do to the probabilities?"
 #
-# `logits` (b, classes) float, `y` (b,) int64 class numbers. The target is $1 - s$ on the right class plus $s$ spread evenly over **all** classes, the right one included. Return the mean over the batch in nats, a tensor that has a gradient. It has to work for logits of ±1,000. Not with torch's cross-entropy.
+# `logits` (b, classes) float, `y` (b,) int64 class numbers. The target is $1 - s$ on the right class plus $s$ spread evenly over **all** classes, the right one included. Return the mean over the batch in nats, a scalar tensor in the dtype of `logits`, with the right gradient. It has to work for logits in the thousands. Not with torch's `cross_entropy`, `nll_loss` or `kl_div`; `log_softmax` and `logsumexp` are fine.
 
 # %% id="exercise-3-6" tags=["exercise"]
 def smoothed_cross_entropy(logits: Tensor, y: Tensor, smoothing: float) -> Tensor:
@@ -536,7 +538,7 @@ for axis, series_shown, target in zip(panels, (data.x[1], mixed[1], pasted[1]), 
 #
 # difficulty 3/5 · 15 min · asked as: "Implement mixup. What happens to the labels, and how do you compute the loss?"
 #
-# `mixup`: sample $i$ is blended with sample `order[i]`: a part `share` of itself. `x` (b, ...) float, `y` (b,) int64. Return the blended inputs and the targets (b, classes) float. `mixup_loss`: mean cross-entropy in nats of `logits` (b, classes) against such targets, a scalar tensor with a gradient.
+# `mixup`: sample $i$ is blended with sample `order[i]`: a part `share` of itself. `x` (b, ...) float, `y` (b,) int64. Return the blended inputs and the targets (b, classes), both tensors in the dtype of `x`. `mixup_loss`: mean cross-entropy in nats of `logits` (b, classes) against such targets, a scalar tensor with the right gradient; the logits may be in the thousands.
 
 # %% id="exercise-3-5" tags=["exercise"]
 def mixup(x: Tensor, y: Tensor, classes: int, share: float, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -740,6 +742,9 @@ tuned.table("test_loss")[["test_loss", "difference", "low", "high", "clear", "st
 # %% [markdown] id="predict-canary-text"
 # **Predict before you run.** How many copies does it take until a canary ranks first among the 1,024? Each is read five times. Write a number for `guess`.
 
+# %% id="guess-canary"
+guess = None
+
 # %% id="canary-run"
 TIMES = [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64]
 strings = reg.canaries(len(TIMES) + 1_023, seed=SEED)
@@ -763,7 +768,6 @@ def remembered(blocks: np.ndarray) -> tuple[list[float], np.ndarray]:
 results = {"as crawled": remembered(crawl), "deduplicated": remembered(clean)}
 
 # %% id="predict-canary" tags=["nbval-ignore-output"]
-guess = None
 bits = np.array(results["as crawled"][0])
 predict("copies from which on every canary ranks first", guess=guess, measured=min((n for n in sorted(set(TIMES)) if all(bits[np.array(TIMES) >= n] == 10)), default=math.inf))
 
@@ -788,7 +792,7 @@ for name, (_, read_out) in results.items():
 #
 # difficulty 2/5 · 10 min · asked as: "How would you find out whether your language model has memorised customer data?"
 #
-# `canary_loss`: minus the log-probability of the planted string. `other_losses` (n,): the same of n other strings of its kind that were not planted. The canary's rank is 1 when it is likelier than all of them; strings of equal loss rank before it. Return $\log_2(n + 1) - \log_2(\text{rank})$ in bits, a Python float. No other strings, or a NaN among the losses: `ValueError`.
+# `canary_loss`: minus the log-probability of the planted string. `other_losses` (n,): the same of n other strings of its kind that were not planted. The canary's rank is 1 when it is likelier than all of them; strings of equal loss rank before it. Return $\log_2(n + 1) - \log_2(\text{rank})$ in bits, a Python float. An infinite loss is legal (a string of probability 0). No other strings, or a NaN among the losses: `ValueError`.
 
 # %% id="exercise-3-8" tags=["exercise"]
 def exposure(canary_loss: float, other_losses: np.ndarray) -> float:
@@ -929,9 +933,9 @@ print(f"best of 400: {validation.max():.2f} on validation, {on_test[validation.a
 #
 # - For each rate: `torch.manual_seed(seed)`, then a network Linear, ReLU, Dropout(rate), Linear with `hidden` units (features and classes from the training set), AdamW with `lr` and `weight_decay` on the weight matrices and none on the biases, the training samples in the order of `torch.randperm(n)`, drawn anew each epoch, `batch_size` at a time. Nothing else draws random numbers, so that the run repeats.
 # - After each epoch the validation loss (evaluation mode, no gradients). Stop after `patience` epochs in a row without a lower one; the network of that rate is the one of its best epoch.
-# - The rate with the lowest validation loss wins, the first of equals. The test set is used once, at the end, for the winner.
+# - The rate with the lowest validation loss wins, the first of equals. The test set is used once, at the end, for the winner: one pass. Gradients are on again when the function returns.
 #
-# Return a dictionary: `"model"` (the winner, in evaluation mode), `"rate"`, `"valid_losses"` (rate → list, one per epoch trained), `"train_losses"` (rate → list: mean over the **samples** of the loss during the epoch), `"test_accuracy"` (float).
+# Return a dictionary: `"model"` (the winner, in evaluation mode), `"rate"`, `"valid_losses"` (rate → list of Python floats, one per epoch trained, those after the best too), `"train_losses"` (rate → list of Python floats: mean over the **samples** of the loss during the epoch), `"test_accuracy"` (float).
 
 # %% id="exercise-3-10" tags=["exercise"]
 def choose_dropout(splits: dict, rates: list[float], *, hidden: int, epochs: int, patience: int, batch_size: int, lr: float, weight_decay: float, seed: int) -> dict:
