@@ -762,7 +762,9 @@ def step_seconds(length: int) -> dict[str, float]:
 
 lengths = [16, 32, 64, 128, 256]
 steps = [step_seconds(length) for length in lengths]
-plots.lines({name: (lengths, [step[name] * 1e3 for step in steps]) for name in ways}, title="With a cache the price of a token hardly grows with the text", xlabel="tokens so far", ylabel="milliseconds a token", log="xy").set_xticks(lengths, lengths, minor=False)
+axis = plots.lines({name: (lengths, [step[name] * 1e3 for step in steps]) for name in ways}, title="With a cache the price of a token hardly grows with the text", xlabel="tokens so far", ylabel="milliseconds a token", log="x")
+axis.set_xticks(lengths, lengths)
+axis.minorticks_off()
 cached_bytes = estimates.kv_cache_bytes(config.layers, config.context, key_value_heads=config.heads, head_width=config.width // config.heads, value_bytes=4)
 print(f"the price is memory: {cached_bytes / 1e6:.2f} MB by the formula, {models.KVCache(config).nbytes / 1e6:.2f} MB allocated, for one sequence")
 
