@@ -1272,7 +1272,7 @@ check("2.9", training_cost)
 # %% [markdown] id="bill-text"
 # ### 9.3 A bill set beside a bill
 #
-# Stability AI's compute for 2023 was reported at 99M dollars (The Register, 3 April 2024, on documents seen by Forbes). What would that have bought, if it had all been training?
+# Stability AI's compute for 2023 was forecast at 99M dollars (The Register, 3 April 2024, on documents seen by Forbes). What would that have bought, if it had all been training?
 
 # %% id="bill-run"
 reported, price = 99e6, estimates.PRICES[0]

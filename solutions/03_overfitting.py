@@ -475,7 +475,7 @@ print(f"evaluation mode {evaluated:.3f}; model.eval() forgotten: {np.mean(forgot
 #
 # difficulty 2/5 · 10 min · asked as: "Write dropout. What happens at test time, and why divide by 1 − p?"
 #
-# `x` is a float tensor of any shape. In training each element is zero with probability `p`, independently, drawn from `generator`; the others are scaled so that the expected value is `x`. In evaluation `x` comes back unchanged. `p` may be 0 and 1 (all zero, never NaN); outside of [0, 1]: `ValueError`, in evaluation as well. `x` itself is not changed. The result has the shape and dtype of `x`, and gradients flow through it to `x`. Calls with one generator go on where the last one stopped. Not with torch's own dropout functions.
+# `x` is a float tensor of any shape. In training each element is zero with probability `p`, independently, drawn from `generator`; the others are scaled so that the expected value is `x`. In evaluation `x` comes back unchanged. `p` may be 0 and 1 (all zero, never NaN); outside of [0, 1]: `ValueError`, in evaluation as well. `x` itself is not changed. The result has the shape and dtype of `x`; below `p = 1` gradients flow through it to `x`. Calls with one generator go on where the last one stopped. Not with torch's own dropout functions.
 
 # %% id="exercise-3-1" tags=["exercise"]
 def dropout(x: Tensor, p: float, training: bool, generator: torch.Generator) -> Tensor:

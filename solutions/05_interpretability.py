@@ -89,7 +89,7 @@ SEED = 0
 # %% [markdown] id="lime-text"
 # ## 1 · LIME: hide parts, ask again, fit a line
 #
-# *Local interpretable model-agnostic explanations* (Ribeiro, Singh and Guestrin 2016). The picture is cut into superpixels; in each of about a thousand copies every one of them is hidden with probability ½; the model is asked about every copy. Then a linear model is fitted to its answers,
+# *Local interpretable model-agnostic explanations* (Ribeiro, Singh and Guestrin 2016). The picture is cut into superpixels; in each of about a thousand copies each superpixel is hidden with probability ½; the model is asked about every copy. Then a linear model is fitted to its answers,
 #
 # $$\min_\beta \sum_i w_i\,\bigl(f(x_i) - \beta_0 - z_i^\top \beta\bigr)^2 + \alpha\,|\beta|^2, \qquad w_i = \sqrt{\exp(-d_i^2/\sigma^2)},$$
 #
@@ -294,7 +294,7 @@ marks = spearmanr([whole.named()[w] for w in known], [truth[w] for w in known]).
 print(f"LIME against the coefficients, {len(known)} words: rank correlation {marks:.2f}")
 
 # %% [markdown] id="words-read" tags=["solution"]
-# **What to say out loud.** Accuracy 0.99 sounds finished. The explanations make me suspicious: in 15 of the 40 texts looked at a library's name, an abbreviation or a word of code is among the five heaviest. So I test the suspicion: on the prose alone, which is what a new author would write, accuracy is 0.96. On these 216 texts the errors rise from 3 to 8 or 9: few, but the model does not collapse without the code. *An explanation says what was used, not what was needed*; only taking it away tells (section 7 meets the same with attention heads, and section 9 a case where it is all that there is).
+# **What to say out loud.** Accuracy 0.99 sounds finished. The explanations make me suspicious: in 15 of the 40 texts looked at, a library's name, an abbreviation or a word of code is among the five heaviest. So I test the suspicion: on the prose alone, which is what a new author would write, accuracy is 0.96. On these 216 texts the errors rise from 3 to 8 or 9: few, but the model does not collapse without the code. *An explanation says what was used, not what was needed*; only taking it away tells (section 7 meets the same with attention heads, and section 9 a case where it is all that there is).
 # On a linear model LIME orders the words much as the coefficients do, which is the least that one may ask. What is left has several causes: the answer is a probability and not a score, here near its ceiling; TF-IDF scales what remains of a text back to length 1, so every other word gets heavier; and 3,000 samples leave some noise.
 
 # %% [markdown] id="table-text"
@@ -373,7 +373,7 @@ print(f"{FEW[strongest]}: alone {shares[strongest]:+.3f}; with a copy {again[str
 # %% [markdown] id="shapley-read" tags=["solution"]
 # **What to say out loud.** The shares sum to the prediction minus the base, to the last digit: that is efficiency. It catches a wrong class or a wrong base, never a rough estimate: the permutation method with one order there and back is off by a good part for the smallest share and sums to the same 0.240, because every order adds up by construction. For sampled values look at the spread over orders. With five features shap's kernel method asks all coalitions and gives the exact values.
 # A share is not a coefficient and not a cause. Give a column twice and train again, and 0.36 becomes 0.20 and 0.23: each looks weaker, and the two do not even add up to the old share, because it is another forest. "Unimportant" may mean "somebody else says the same". And the base depends on the background rows, so the question is always *compared with whom?*
-# *Follow-up: why is TreeExplainer so much faster?* It walks each tree instead of asking for coalitions, once for each background row, and is exact for "absent" as defined above (*interventional*). *Conditional* values draw the absent features given the present ones: they avoid rows that cannot exist, and give a share to a column that the model never uses.
+# *Follow-up: why is TreeExplainer so much faster?* It walks each tree instead of asking for coalitions, once for each background row, and is exact for "absent" as defined above (*interventional*). *Conditional* values draw the absent features given the present ones: they avoid rows that cannot exist, and can give a share to a column that the model never uses.
 
 # %% [markdown] id="exercise-5-2-text"
 # ### Exercise 5.2 · Exact Shapley values
@@ -466,7 +466,7 @@ check("5.3", permutation_importance)
 
 # %% [markdown] id="aloud-5-3" tags=["solution"]
 # **What to say out loud.** Shuffle, do not set to zero: a shuffled column still looks like itself, a column of zeros is an input from nowhere. I give the spread over the repeats, and I do not read a fall below it.
-# *Follow-up: the importance is negative.* Chance, around zero: the column is not used, another one says the same, or it misleads.
+# *Follow-up: the importance is negative.* Chance, around zero: the column is hardly used, another one says the same, or it misleads.
 
 # %% [markdown] id="surrogate-text"
 # ## 5 · A surrogate tree: rules instead of the model
@@ -781,7 +781,7 @@ check("5.6", attention_rollout)
 # *Follow-up: why the identity?* Without it, and with a causal mask, what a position knows about itself is lost in every layer, and after a few layers everything points to the first token.
 
 # %% [markdown] id="large-text"
-# **In a large model** nobody reads single heads. A *probe* says what can be read from a hidden state, not what the model uses (Hewitt and Liang 2019). *Activation patching* copies one activation from a run on one input into the run on another and sees how much of the answer comes along (Vig et al. 2020; Meng et al. 2022): an intervention, as above. *Sparse autoencoders* split activations into features that one can name and switch (Bricken et al. 2023); the names are our reading, and what is not reconstructed has to be reported. The model's own *chain of thought* is a text, not evidence: it can leave out what decided (Turpin et al. 2023; Lanham et al. 2023).
+# **In a large model** there are too many heads to read one by one. A *probe* says what can be read from a hidden state, not what the model uses, and a strong probe may have learned it by itself (Hewitt and Liang 2019). *Activation patching* copies one activation from a run on one input into the run on another and sees how much of the answer comes along (Vig et al. 2020; Meng et al. 2022): an intervention, as above. *Sparse autoencoders* split activations into features that one can name and switch (Bricken et al. 2023); the names are our reading, and what is not reconstructed has to be reported. The model's own *chain of thought* is a text, not evidence: it can leave out what decided (Turpin et al. 2023; Lanham et al. 2023).
 
 # %% [markdown] id="trust-text"
 # ## 8 · Can it be believed?
@@ -791,9 +791,9 @@ check("5.6", attention_rollout)
 # | question | measure |
 # |---|---|
 # | *faithful?* | replace the hottest pixels first and see how soon the class is lost (**deletion**, lower is better); put them into a blurred picture and see how soon it appears (**insertion**, higher is better) (RISE: Petsiuk et al. 2018) |
-# | *stable?* | Spearman's rank correlation of the map (means of squares of 16 pixels) with that of another **seed**, and with that of the same picture under invisible noise (**jitter**) |
+# | *stable?* | Spearman's rank correlation of the map (averaged over squares of 16 × 16 pixels) with that of another **seed**, and with that of the same picture under invisible noise (**jitter**) |
 # | *about the model?* | permute the weights; a map that stays is not about what was learned (**sanity**: Adebayo et al. 2018; pixel by pixel) |
-# | *do they agree?* | rank correlation between methods (squares of 16 pixels) |
+# | *do they agree?* | rank correlation between methods (squares of 16 × 16 pixels) |
 # | *what does it cost?* | **pictures** forward through the model, the helper's own check of the input included; a gradient costs a backward pass on top |
 
 # %% id="trust-methods"
@@ -1032,8 +1032,8 @@ print("\n".join(rows), f"more than {card.limit_:.0f} points: malignant", sep="\n
 # | **GDPR, article 22**: a person has the right not to be subject to a decision based solely on automated processing that has legal or similarly significant effects, with exceptions and then with the right to human intervention and to contest it. **Article 15(1)(h)**: meaningful information about the logic involved. | law | Regulation (EU) 2016/679, applied since 25 May 2018 |
 # | A credit score on which a third party "draws strongly" is itself such a decision. | court | CJEU, C-634/21 *SCHUFA*, 7 December 2023 |
 # | The person may ask for the procedure and principles *actually applied* to their data, in a form they can understand; a formula or an algorithm alone does not do. Trade secrets go to the authority or court, which weighs them. | court | CJEU, C-203/22 *Dun & Bradstreet Austria*, 27 February 2025 |
-# | **EU AI Act, article 86**: a person subject to a decision taken on the output of a high-risk system of Annex III (with exceptions), with legal or similarly significant effects that they consider harmful to their health, safety or fundamental rights, may ask the deployer for clear and meaningful explanations of the system's role and the main elements of the decision. | law | Regulation (EU) 2024/1689, 13 June 2024 |
-# | The obligations for high-risk systems of Annex III were put off from 2 August 2026 to 2 December 2027. By article 113 as first published, article 86 applies from 2 August 2026; which date holds now for which article is a question for a lawyer. | reported: the Council's final vote | press on the *Digital Omnibus on AI*, 29 June 2026 |
+# | **EU AI Act, article 86**: a person subject to a decision taken on the output of a high-risk system of Annex III (with exceptions), with legal or similarly significant effects that they consider harmful to their health, safety or fundamental rights, may ask the deployer for clear and meaningful explanations of the system's role and the main elements of the decision. By article 113 as first published it applies from 2 August 2026. | law | Regulation (EU) 2024/1689, 13 June 2024 |
+# | The obligations for high-risk systems of Annex III were put off from 2 August 2026 to 2 December 2027. Which date holds now for which article is a question for a lawyer. | reported: the Council's final vote | press on the *Digital Omnibus on AI*, 29 June 2026 |
 # | A creditor in the US must give the specific principal reasons for turning somebody down. | law | Regulation B, 12 CFR 1002.9(b)(2) |
 # | That a model is too complicated to name them is no defence, said the US regulator; it withdrew that circular with 66 other papers three years later. The rule above stands. | regulator's reading, withdrawn | CFPB Circular 2022-03, 26 May 2022; withdrawn 12 May 2025 (law firms' reports of the Federal Register notice) |
 #
