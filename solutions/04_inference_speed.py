@@ -45,7 +45,7 @@
 # | pruning | parameters | speed, unless whole units go or the kernel knows the pattern | 10 |
 # | distillation, low rank | all of it, by a smaller model | no data to teach with | 11, 12 |
 # | KV cache, batching, speculative decoding | repeated work, idle arithmetic | short answers, a bad draft | 13 |
-# | fused attention (FlashAttention), prefix caching, FP8, several GPUs (tensor parallel) | memory traffic, repeated prompts, bytes, the limit of one memory | small models, short prompts | not run here |
+# | fused attention (FlashAttention), prefix caching, FP8, several GPUs (tensor parallel) | memory traffic, repeated prompts, bytes, the limit of one memory | small models, short prompts | not compared here; the GPT of section 13 runs fused attention |
 
 # %% id="imports"
 import copy
@@ -453,7 +453,7 @@ if RECORD.exists():
         print(f"{one['value']:9.3g}  {one['bar'] or '':8} {'' if one['holds'] is None else 'holds' if one['holds'] else 'falls short':12}{one['figure']}")
 
 # %% [markdown] id="speed-read" tags=["solution"]
-# **What to say out loud.** I name the baseline with the number. For ResNet-18 the tables show a factor of five to six against eager float; but ONNX Runtime in float is already 1.6 to 2 times as fast as that, so the share of int8 itself is about three. `auto` timed both of its int8 paths (above the table) and kept the faster one. In the committed benchmark it is not faster than ONNX Runtime's int8 at batch 1, so the bar of 1.2 is missed (the two lines that fall short); at batch 16 it is 3 % faster at best. oneDNN's log (2026-11-25, the same processor) gives 2.3 of the 3.0 ms to the int8 convolutions themselves: little is left to win around them. Medians of calls in turns, and beside them the p95, which of 15 calls is the slowest one: for a p95 that means something take hundreds, because a service is judged by it.
+# **What to say out loud.** I name the baseline with the number. For ResNet-18 the tables show a factor of five to six against eager float; but ONNX Runtime in float is already 1.6 to 2 times as fast as that, so the share of int8 itself is about three. `auto` timed both of its int8 paths (above the table) and kept the faster one. In the committed benchmark it is not faster than ONNX Runtime's int8 at batch 1, so the bar of 1.2 is missed (the two lines that fall short); at batch 16 it is 3 % faster at best. In a trial (2026-11-25, the same processor) oneDNN's log put three quarters of the compiled path's time inside the int8 convolutions: little is left to win around them. Medians of calls in turns, and beside them the p95, which of 15 calls is the slowest one: for a p95 that means something take hundreds, because a service is judged by it.
 # *Where int8 helps less:* in the committed benchmark ResNet-18 gains about three times over ONNX Runtime's float, the depthwise Lite0 about two. Least is to be had from layers too small to fill the vectors and from processors without VNNI or AMX.
 
 # %% [markdown] id="artefacts-text"
@@ -609,7 +609,7 @@ plots.bars({name: timed.speed_up(name, "all weights") for name in variants}, tit
 predict("times faster with 90 % zeros", guess=guess, measured=round(timed.speed_up("90 % zeros", "all weights"), 1))
 
 # %% [markdown] id="sparse-read" tags=["solution"]
-# **What to say out loud.** A dense kernel multiplies zeros as well: unstructured pruning changes the size of a compressed file, not the time of a step. Time falls when the shape falls (units, heads, layers), and then by less than the weights: a tenth of the units is not ten times faster here, because a call has a fixed cost too. Or it falls with a kernel made for a pattern, such as 2:4 on GPUs since 2020, where two of four neighbours are zero.
+# **What to say out loud.** A dense kernel multiplies zeros as well: unstructured pruning changes the size of a compressed file, not the time of a step. (From run to run the bar with zeros lies between 1.0 and 1.2. No product is saved in any of them: a call this short scatters, and the copy lies elsewhere in memory; which of the two it is was not measured.) Time falls when the shape falls (units, heads, layers), and then by less than the weights: a tenth of the units is not ten times faster here, because a call has a fixed cost too. Or it falls with a kernel made for a pattern, such as 2:4 on GPUs since 2020, where two of four neighbours are zero.
 
 # %% [markdown] id="exercise-4-6-text"
 # ### Exercise 4.6 · Pruning masks, global against per layer
