@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from helpers.exercises.overfitting import without
+from helpers.exercises.overfitting import gradients_are_on, without
 from helpers.exercises.registry import exercise
 from helpers.exercises.trial import Mistake, Trial
 
@@ -254,13 +254,7 @@ def _must_be_honest(
         otherwise="work on copy.deepcopy(model): the caller may go on training it, copy.copy shares the layers, and "
         "train() at the end changes a model that came in evaluation mode",
     )
-    trial.that(
-        torch.is_grad_enabled(),
-        what="gradients are on again afterwards",
-        want="as before the call",
-        got="torch.is_grad_enabled() is False",
-        otherwise="torch.set_grad_enabled(False) stays in force for the caller: `with torch.no_grad():` ends by itself",
-    )
+    gradients_are_on(trial)
     trial.that(
         not any(grad for _, _, grad in log.calls),
         what="gradients are off",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from helpers.exercises.describing import describe
-from helpers.exercises.overfitting import seed_of, without
+from helpers.exercises.overfitting import gradients_are_on, itself, seed_of, without
 from helpers.exercises.registry import exercise
 from helpers.exercises.trial import Mistake, Trial
 
@@ -611,20 +611,12 @@ def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
         answer = without(
             explain_picture,
             *("picture", "segments", "mean", "std", "samples", "seed"),
-            before=[functools.partial(_itself, model)],
+            before=[functools.partial(itself, model)],
         )
-        with torch.set_grad_enabled(True):  # and as it was afterwards, whatever the answer leaves behind
+        with torch.enable_grad():  # and as it was afterwards, whatever the answer leaves behind
             got = trial.call(answer, *case.arguments)
-            still_on = torch.is_grad_enabled()
-        trial.input = f"a picture of 24×24, {case.superpixels} superpixels, samples = {samples}"
-        trial.that(
-            still_on,
-            what="gradients are switched on again afterwards",
-            want="torch.is_grad_enabled() after the call",
-            got="switched off for the whole process",
-            otherwise="torch.set_grad_enabled(False) as a statement stays: the next training learns nothing. "
-            "Use `with torch.no_grad():`",
-        )
+            trial.input = f"a picture of 24×24, {case.superpixels} superpixels, samples = {samples}"
+            gradients_are_on(trial)
         trial.that(
             all(parameter.requires_grad for parameter in model.parameters()),
             what="the model's parameters still require gradients",
@@ -687,10 +679,6 @@ def fix_this_code(trial: Trial, explain_picture: Answer) -> None:
             what="the mask",
             otherwise="get_image_and_mask(label, positive_only=True, num_features=3): the second value",
         )
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 LOGITS = "lime was given logits: give it probabilities, softmax(1)"

@@ -44,8 +44,28 @@ def seed_of(trial: Trial) -> int:
     return int(trial.rng.integers(2**31))
 
 
-def _itself(value: Any) -> Any:
+def itself(value: Any) -> Any:
+    """For `without`: an argument that is to be the same object, whatever the answer does to it."""
     return value
+
+
+GRADIENTS_OFF = (
+    "gradients were switched off for everything that follows: torch.set_grad_enabled(False) as a statement stays, and "
+    "the next training learns nothing; `with torch.no_grad():` ends by itself"
+)
+
+
+def gradients_are_on(trial: Trial) -> None:
+    """Demand that the answer, called just before, has not left gradients switched off (`check` puts them back)."""
+    import torch
+
+    trial.that(
+        torch.is_grad_enabled(),
+        what="gradients are on again afterwards",
+        want="as before the call",
+        got="torch.is_grad_enabled() is False",
+        otherwise=GRADIENTS_OFF,
+    )
 
 
 def _with_gradient(trial: Trial, call: Callable[[Any], Any], at: Any) -> tuple[Any, Any]:
@@ -165,7 +185,7 @@ def _dropout_randomness(trial: Trial, dropout: Answer, x: Any, seed: int) -> Non
 
 
 def _dropped(trial: Trial, dropout: Answer, seed: int, x: Any) -> Any:
-    around = {"before": [functools.partial(_itself, x)], "after": [functools.partial(_generator, seed)]}
+    around = {"before": [functools.partial(itself, x)], "after": [functools.partial(_generator, seed)]}
     return trial.call(without(dropout, "p", "training", **around), 0.5, True)
 
 
@@ -611,7 +631,7 @@ def groups_check(trial: Trial, parameter_groups: Answer) -> None:
         decay = float(trial.rng.uniform(0.01, 0.2))
         # before the call, which may change the model
         want, mistakes, trained = _grouped(model), _group_mistakes(model), _trained(model)
-        answer = without(parameter_groups, "weight_decay", before=[functools.partial(_itself, model)])
+        answer = without(parameter_groups, "weight_decay", before=[functools.partial(itself, model)])
         groups = trial.call(answer, decay)
         trial.input = f"{build.__doc__}, weight_decay {decay:.3g}"
         usable = (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from helpers.exercises.describing import describe
-from helpers.exercises.overfitting import seed_of
+from helpers.exercises.overfitting import GRADIENTS_OFF, gradients_are_on, seed_of
 from helpers.exercises.registry import exercise
 from helpers.exercises.trial import CheckFailed, Mistake, Trial
 
@@ -483,13 +483,7 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
         got=describe(got),
         otherwise="return all five",
     )
-    trial.that(
-        torch.is_grad_enabled(),
-        what="gradients are on again when it returns",
-        want="torch.is_grad_enabled() is True",
-        got="False",
-        otherwise=GRADIENTS_OFF,
-    )
+    gradients_are_on(trial)
     want = _honest(splits, rates, **given)
     decays = [
         sorted((float(group["weight_decay"]), p.dim()) for group in one.param_groups for p in group["params"])
@@ -612,10 +606,6 @@ def fix_this_code(trial: Trial, choose_dropout: Answer) -> None:
     )
 
 
-GRADIENTS_OFF = (
-    "gradients were switched off for everything that follows: `with torch.no_grad():` ends by itself, "
-    "torch.set_grad_enabled(False) does not"
-)
 EPOCH_SLIPS = {
     "cut": "the losses end at the best epoch: give those of all epochs trained",
     "one order": "the order was drawn once: torch.randperm(n) anew in each epoch",
